@@ -1,0 +1,192 @@
+"""Every way atomsync can refuse or fail, as one tree.
+
+The question a caller asks first is "may we go on, and who must act?". So each class stands for one
+remedy, not for one place in the code, and carries the exit status of the command line with it.
+``docs/exit-statuses.md`` lists them all; a test keeps the two in step.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import ClassVar
+
+__all__ = [
+    "AccessError",
+    "AtomSyncError",
+    "ControlUntrusted",
+    "DestinationLimit",
+    "DigestMismatch",
+    "DiskError",
+    "Drift",
+    "GuardTripped",
+    "InDoubt",
+    "Interrupted",
+    "JournalError",
+    "NoSpace",
+    "PendingRollback",
+    "RootError",
+    "RootsOverlap",
+    "SourceUnstable",
+    "StoreLocked",
+    "UnitStateError",
+    "UsageError",
+    "from_oserror",
+]
+
+
+class AtomSyncError(Exception):
+    """The root of the tree: nothing atomsync raises on purpose lies outside it.
+
+    ``what`` says what could not be done and to which path, ``why`` the reason, ``hint`` the next
+    step for the person (naming the flag that overrides, where there is one).
+    """
+
+    exit_status: ClassVar[int] = 70
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, what: str, why: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what, self.why, self.hint = what, why, hint
+
+    def __str__(self) -> str:
+        return (f"{self.what}: {self.why}" if self.why else self.what) + (
+            f"\n  {self.hint}" if self.hint else ""
+        )
+
+
+class UsageError(AtomSyncError):
+    """The call itself is wrong: an impossible option, path or pattern."""
+
+    exit_status, code = 1, "usage"
+
+
+class RootError(AtomSyncError):
+    """SRC or DST is missing or is not a directory."""
+
+    exit_status, code = 3, "root"
+
+
+class RootsOverlap(AtomSyncError):
+    """SRC and DST are the same directory, or one lies inside the other."""
+
+    exit_status, code = 4, "overlap"
+
+
+class DiskError(AtomSyncError):
+    """The operating system reported an error that no other class describes (EIO and its kin)."""
+
+    exit_status, code = 11, "io"
+
+
+class AccessError(AtomSyncError):
+    """Something may not be read in SRC or written in DST (permissions, read-only, immutable)."""
+
+    exit_status, code = 13, "access"
+
+
+class DestinationLimit(AtomSyncError):
+    """DST cannot hold this: a name too long, a mount point in the way, names that collapse."""
+
+    exit_status, code = 14, "limit"
+
+
+class Interrupted(AtomSyncError):
+    """A signal asked us to stop; the message says whether the unit was undone or finished."""
+
+    exit_status, code = 20, "interrupted"
+
+
+class SourceUnstable(AtomSyncError):
+    """Source files kept changing while they were staged; nothing torn was committed."""
+
+    exit_status, code = 24, "unstable"
+
+
+class GuardTripped(AtomSyncError):
+    """The unit would remove what the caller did not say may be removed."""
+
+    exit_status, code = 25, "guard"
+
+
+class StoreLocked(AtomSyncError):
+    """Another process holds the store."""
+
+    exit_status, code = 40, "locked"
+
+
+class Drift(AtomSyncError):
+    """Someone else changed the destination between the plan and the commit; nothing was lost."""
+
+    exit_status, code = 41, "drift"
+
+
+class DigestMismatch(AtomSyncError):
+    """A staged file does not read back as it was written: the disk or the memory is bad."""
+
+    exit_status, code = 42, "digest"
+
+
+class NoSpace(AtomSyncError):
+    """Not enough blocks or inodes on the destination's filesystem."""
+
+    exit_status, code = 44, "space"
+
+
+class JournalError(AtomSyncError):
+    """The journal of an unfinished unit cannot be trusted: a person must look; nothing was touched."""
+
+    exit_status, code = 46, "journal"
+
+
+class ControlUntrusted(AtomSyncError):
+    """The control directory could have been prepared by somebody else; it is not used."""
+
+    exit_status, code = 48, "control"
+
+
+class UnitStateError(AtomSyncError):
+    """A verb was called on a unit whose state does not allow it."""
+
+    exit_status, code = 70, "state"
+
+
+class PendingRollback(UnitStateError):
+    """A step of this unit failed: it must be rolled back before it is used again (as in SQLAlchemy)."""
+
+    code = "pending-rollback"
+
+
+class InDoubt(AtomSyncError):
+    """The commit record could not be made durable: only recovery may decide old or new."""
+
+    exit_status, code = 75, "in-doubt"
+
+
+_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
+_LIMIT = {errno.ENAMETOOLONG, errno.EXDEV, errno.EBUSY, errno.EMLINK, errno.EFBIG, errno.EILSEQ}
+
+_HINTS = {
+    errno.ENOSPC: "Free some space or inodes there and run it again; the destination is unchanged.",
+    errno.EDQUOT: "Your quota there is used up; the destination is unchanged.",
+    errno.EROFS: "The filesystem is mounted read-only; remount it read-write.",
+    errno.EACCES: "Check owner and permission bits, or leave the path out with --exclude.",
+    errno.EPERM: "Check the owner, and lsattr for an immutable or append-only flag.",
+    errno.ENAMETOOLONG: "Shorten the name, or leave it out with --exclude.",
+    errno.EXDEV: "A mount point or subvolume is in the way; push it as a destination of its own.",
+    errno.EBUSY: "A mount point is in the way; push it as a destination of its own.",
+    errno.EMFILE: "Too many open files; raise the limit (ulimit -n).",
+}
+
+
+def from_oserror(error: OSError, what: str) -> AtomSyncError:
+    """The member of the tree that tells who must act on ``error``, met while doing ``what``."""
+    number = error.errno or 0
+    kind: type[AtomSyncError] = DiskError
+    if number in _SPACE:
+        kind = NoSpace
+    elif number in _ACCESS:
+        kind = AccessError
+    elif number in _LIMIT:
+        kind = DestinationLimit
+    return kind(what, error.strerror or str(error), _HINTS.get(number, ""))

@@ -1,0 +1,12 @@
+"""The one door to the disk.
+
+Nothing above this room calls the operating system to read or change a tree. All access goes through
+a ``Disk``, whose every verb names an object as *(directory descriptor, single name)*: there is no
+path with a slash in it that a planted symbolic link could bend.
+
+disk          the protocol: the verbs a disk must offer, and what each promises
+posix         the real one, for Linux (and other POSIX systems in a weaker class)
+cursor        the way to a directory: component by component, never through a link
+capabilities  what this filesystem can do, found by trying
+mounts        which paths below a directory are mount points
+"""

@@ -1,0 +1,73 @@
+"""What this filesystem can do, found by trying it, not by its name.
+
+An exchange that lies is known: a FUSE library returned 0 and performed a plain rename, which destroys
+a file. So the probe swaps two files and reads both back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from typing import NamedTuple
+
+from atomsync.fs.disk import Disk
+
+_UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, errno.EPERM, errno.EMLINK}
+
+
+class Capabilities(NamedTuple):
+    """``exchange``: two names swap in one step. ``rename_new``: renaming refuses an existing name.
+    ``link``: hard links. ``syncfs``: one call makes everything durable, and tells errors."""
+
+    exchange: bool
+    rename_new: bool
+    link: bool
+    syncfs: bool
+
+    @property
+    def swap_class(self) -> str:
+        """How a replacement is made: ``exchange``, or the weaker ``link+replace`` or ``replace``."""
+        if self.exchange:
+            return "exchange"
+        return "link+replace" if self.link else "replace"
+
+
+def probe(disk: Disk, at: int) -> Capabilities:
+    """Try everything in the empty directory ``at``, which is empty again afterwards."""
+    for name, content in (("a", b"first"), ("b", b"second")):
+        fd = disk.create(at, name)
+        disk.write(fd, content, 0)
+        disk.close(fd)
+    try:
+        exchange = _tried(lambda: disk.exchange(at, "a", at, "b")) and (
+            _content(disk, at, "a") == b"second" and _content(disk, at, "b") == b"first"
+        )
+        rename_new = _tried(lambda: disk.rename_new(at, "a", at, "c")) and _content(disk, at, "b") != b""
+        link = _tried(lambda: disk.link(at, "b", at, "d"))
+        return Capabilities(exchange, rename_new, link, disk.syncfs_trusted(at))
+    finally:
+        for name in ("a", "b", "c", "d"):
+            with contextlib.suppress(FileNotFoundError):
+                disk.unlink(at, name)
+
+
+def _tried(verb: object) -> bool:
+    assert callable(verb)
+    try:
+        verb()
+    except OSError as error:
+        if error.errno in _UNSUPPORTED:
+            return False
+        raise
+    return True
+
+
+def _content(disk: Disk, at: int, name: str) -> bytes:
+    try:
+        fd = disk.open_file(at, name)
+    except FileNotFoundError:
+        return b""
+    try:
+        return disk.pread(fd, 64, 0)
+    finally:
+        disk.close(fd)

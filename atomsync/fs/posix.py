@@ -1,0 +1,236 @@
+"""The real disk.
+
+Python's ``os`` lacks three calls the protocol lives on: renameat2 with flags, syncfs and
+name_to_handle_at (whose handle holds the inode's generation). They come through ctypes, with our own
+retry on EINTR, since PEP 475 covers only ``os``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import platform
+import stat as stat_module
+import struct
+import sys
+from typing import Any, cast
+
+from atomsync.fs.disk import Space, Stat
+
+_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
+# Filesystems whose syncfs was measured or is documented to flush and to report write errors.
+# FUSE servers may answer 0 without doing anything, so everything else gets fsync per file.
+_SYNCFS_TRUSTED = {
+    0xEF53: "ext4",
+    0x58465342: "xfs",
+    0x9123683E: "btrfs",
+    0xF2F52010: "f2fs",
+    0x01021994: "tmpfs",
+}
+_HANDLE_MAX_BYTES = 128
+
+
+class PosixDisk:
+    """``fs.Disk`` on the operating system. Has no state: any number of threads may share one."""
+
+    # The hot loops call these: no wrapper where ``os`` already has the very call.
+    close = staticmethod(os.close)
+    fstat = staticmethod(os.fstat)
+    pread = staticmethod(os.pread)
+    truncate = staticmethod(os.ftruncate)
+
+    # -- descriptors
+    def open_root(self, path: str) -> int:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def open_dir(self, at: int, name: str) -> int:
+        return os.open(name, _DIR, dir_fd=at)
+
+    def open_file(self, at: int, name: str) -> int:
+        return os.open(name, _READ, dir_fd=at)
+
+    def create(self, at: int, name: str) -> int:
+        return os.open(name, _CREATE, 0o600, dir_fd=at)
+
+    def open_lock(self, at: int, name: str) -> int:
+        return os.open(name, _LOCK, 0o600, dir_fd=at)
+
+    def library_path(self, at: int, name: str) -> str:
+        if sys.platform == "linux":
+            return f"/proc/self/fd/{at}/{name}"
+        if hasattr(fcntl, "F_GETPATH"):
+            return os.fsdecode(fcntl.fcntl(at, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0")) + "/" + name
+        return ":memory:"
+
+    # -- looking
+    def scandir(self, fd: int) -> list[tuple[str, Stat]]:
+        found: list[tuple[str, Stat]] = []
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                try:
+                    found.append((entry.name, entry.stat(follow_symlinks=False)))
+                except FileNotFoundError:
+                    continue
+        return found
+
+    def lstat(self, at: int, name: str) -> Stat:
+        return os.stat(name, dir_fd=at, follow_symlinks=False)
+
+    def readlink(self, at: int, name: str) -> str:
+        return os.readlink(name, dir_fd=at)
+
+    def generation(self, at: int, name: str) -> int:
+        handle = ctypes.create_string_buffer(struct.pack("Ii", _HANDLE_MAX_BYTES, 0), 8 + _HANDLE_MAX_BYTES)
+        mount_id = ctypes.c_int()
+        try:
+            _call("name_to_handle_at", at, os.fsencode(name), handle, ctypes.byref(mount_id), 0)
+        except OSError as error:
+            if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EOVERFLOW, errno.EINVAL):
+                return 0
+            raise
+        size, _type = struct.unpack_from("Ii", handle)
+        # The handle as a whole identifies the inode for ever; a number of it is easier to store.
+        return int.from_bytes(handle.raw[8 : 8 + size], "big")
+
+    def space(self, fd: int) -> Space:
+        found = os.fstatvfs(fd)
+        return Space(
+            found.f_frsize,
+            found.f_bavail * found.f_frsize,
+            found.f_favail if found.f_files else None,
+            found.f_namemax,
+            bool(found.f_flag & os.ST_RDONLY),
+        )
+
+    # -- content
+    def write(self, fd: int, data: bytes, offset: int) -> None:
+        written = os.pwrite(fd, data, offset)
+        if written != len(data):
+            view = memoryview(data)
+            while written < len(data):
+                more = os.pwrite(fd, view[written:], offset + written)
+                if more <= 0:
+                    raise OSError(errno.EIO, "write made no progress")
+                written += more
+
+    def drop_cache(self, fd: int) -> None:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    # -- names
+    def mkdir(self, at: int, name: str) -> None:
+        os.mkdir(name, 0o700, dir_fd=at)
+
+    def symlink(self, target: str, at: int, name: str) -> None:
+        os.symlink(target, name, dir_fd=at)
+
+    def link(self, at: int, name: str, to: int, new_name: str) -> None:
+        os.link(name, new_name, src_dir_fd=at, dst_dir_fd=to, follow_symlinks=False)
+
+    def exchange(self, at: int, name: str, to: int, other: str) -> None:
+        _rename(at, name, to, other, _RENAME_EXCHANGE)
+
+    def rename_new(self, at: int, name: str, to: int, new_name: str) -> None:
+        _rename(at, name, to, new_name, _RENAME_NOREPLACE)
+
+    def replace(self, at: int, name: str, to: int, other: str) -> None:
+        os.replace(name, other, src_dir_fd=at, dst_dir_fd=to)
+
+    def unlink(self, at: int, name: str) -> None:
+        os.unlink(name, dir_fd=at)
+
+    def rmdir(self, at: int, name: str) -> None:
+        os.rmdir(name, dir_fd=at)
+
+    # -- metadata
+    def set_meta(self, fd: int, uid: int, gid: int, mode: int | None, mtime_ns: int | None) -> None:
+        if uid != -1 or gid != -1:
+            os.fchown(fd, uid, gid)
+        if mode is not None:
+            os.fchmod(fd, mode)
+        if mtime_ns is not None:
+            os.utime(fd, ns=(mtime_ns, mtime_ns))
+
+    def set_meta_at(
+        self, at: int, name: str, uid: int, gid: int, mode: int | None, mtime_ns: int | None
+    ) -> None:
+        if uid != -1 or gid != -1:
+            os.chown(name, uid, gid, dir_fd=at, follow_symlinks=False)
+        if mode is not None:
+            _chmod_nofollow(at, name, mode)
+        if mtime_ns is not None:
+            os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=at, follow_symlinks=False)
+
+    # -- durability and exclusion
+    def fsync(self, fd: int) -> None:
+        if sys.platform == "darwin":  # fsync(2) there leaves the drive's own cache unflushed
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(fd)
+
+    def syncfs(self, fd: int) -> None:
+        _call("syncfs", fd)
+
+    def syncfs_trusted(self, fd: int) -> bool:
+        if sys.platform != "linux" or _kernel() < (5, 8):  # older ones hide write errors
+            return False
+        buffer = ctypes.create_string_buffer(256)  # struct statfs; f_type is its first word
+        _call("fstatfs", fd, buffer)
+        (f_type,) = struct.unpack_from("l", buffer)
+        return (f_type & 0xFFFFFFFF) in _SYNCFS_TRUSTED
+
+    def try_lock(self, fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def _kernel() -> tuple[int, int]:
+    major, minor = platform.release().split(".")[:2]
+    return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
+
+
+_libc: Any = None
+
+
+def _call(function: str, *arguments: object) -> int:
+    """One libc call that returns -1 on error, retried when a signal cut it short."""
+    global _libc
+    if _libc is None:
+        _libc = ctypes.CDLL(None, use_errno=True)
+    call = getattr(_libc, function, None)
+    if call is None:
+        raise OSError(errno.ENOSYS, f"this system has no {function}")
+    while (result := cast(int, call(*arguments))) == -1:
+        number = ctypes.get_errno()
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))
+    return result
+
+
+def _rename(at: int, name: str, to: int, other: str, flags: int) -> None:
+    try:
+        _call("renameat2", at, os.fsencode(name), to, os.fsencode(other), flags)
+    except OSError as error:
+        error.filename, error.filename2 = name, other
+        raise
+
+
+def _chmod_nofollow(at: int, name: str, mode: int) -> None:
+    # Linux had no fchmodat that refuses links until 6.6: pin the inode, look, then chmod that inode.
+    fd = os.open(name, getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+    try:
+        if stat_module.S_ISLNK(os.fstat(fd).st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+        os.chmod(f"/proc/self/fd/{fd}" if hasattr(os, "O_PATH") else fd, mode)
+    finally:
+        os.close(fd)

@@ -1,0 +1,112 @@
+"""Reasons to refuse a plan before anything is staged: each raises, naming paths and the way out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+
+from atomsync.errors import DestinationLimit, GuardTripped, NoSpace
+from atomsync.fs.disk import Space
+from atomsync.plan.step import META, REMOVE, Step
+from atomsync.tree.entry import DIR, FILE, Entry
+from atomsync.tree.path import shown
+
+_SHOWN_MAX = 10
+
+
+def check_names(steps: Iterable[Step], name_max: int) -> None:
+    """DestinationLimit if a new name is longer than the destination's filesystem allows."""
+    too_long = [
+        path
+        for path, _ in _entering(steps)
+        if len(path) > name_max // 4 and len(os.fsencode(path.rpartition("/")[2])) > name_max
+    ]
+    if too_long:
+        raise DestinationLimit(
+            f"{_counted(too_long, 'name')} too long for the destination",
+            f"its filesystem allows {name_max} bytes: {_listed(too_long)}",
+            "Shorten the names, or leave them out with --exclude.",
+        )
+
+
+def check_mounts(steps: Iterable[Step], mounts: Collection[str]) -> None:
+    """DestinationLimit if a step lies at, above or below a mount point: no rename crosses it."""
+    if not mounts:
+        return
+    for step in steps:
+        for point in mounts:
+            inside = step.path == point or step.path.startswith(point + "/")
+            above = step.kind != META and point.startswith(step.path + "/")
+            if inside or above:
+                raise DestinationLimit(
+                    f"cannot change {shown(step.path)} in one unit",
+                    f"{shown(point)} is a mount point inside the destination",
+                    f"Push it as a destination of its own, and here leave it out: --exclude '/{point}/'",
+                )
+
+
+def check_space(steps: Iterable[Step], space: Space) -> None:
+    """NoSpace if the unit's new files need more blocks or inodes than are free, before one is written."""
+    block = space.block_size
+    need_bytes = need_inodes = 0
+    for _, entry in _entering(steps):
+        need_inodes += 1
+        need_bytes += -(-entry.size // block) * block
+    if need_bytes > space.bytes_free:
+        raise NoSpace(
+            "not enough space at the destination",
+            f"this unit stages {need_bytes:,} bytes before the old versions can go, {space.bytes_free:,} are free",
+            "Free some space there; the destination is unchanged.",
+        )
+    if space.inodes_free is not None and need_inodes > space.inodes_free:
+        raise NoSpace(
+            "not enough inodes at the destination",
+            f"this unit makes {need_inodes:,} new files and directories, {space.inodes_free:,} inodes are free",
+            "Remove some files there; the destination is unchanged.",
+        )
+
+
+def check_displaced(steps: Iterable[Step], protected: Collection[str], *, delete: bool) -> None:
+    """GuardTripped if a directory with content gives way to something else without leave.
+
+    Without ``delete`` nothing is removed, so a directory that holds anything stays. With it, a
+    directory that holds excluded paths (``protected``) stays all the same, as in rsync.
+    """
+    for step in steps:
+        if step.old is None or step.old.kind != DIR or step.kind in (META, REMOVE):
+            continue
+        kept = [path for path in protected if path.startswith(step.path + "/")]
+        if step.displaced and not delete:
+            raise GuardTripped(
+                f"cannot put a {step.new.kind if step.new else 'file'} in place of {shown(step.path)}",
+                f"there it is a directory with {len(step.displaced):,} entries",
+                "Allow their removal with --delete, or leave the path out with --exclude.",
+            )
+        if kept:
+            raise GuardTripped(
+                f"cannot replace the directory {shown(step.path)}",
+                f"it holds excluded paths: {_listed(kept)}",
+                "Remove or move these by hand, or change the patterns.",
+            )
+
+
+def _entering(steps: Iterable[Step]) -> Iterable[tuple[str, Entry]]:
+    for step in steps:
+        if step.kind != META and step.new is not None:
+            yield step.path, step.new
+            yield from step.inside
+
+
+def bytes_entering(steps: Iterable[Step]) -> tuple[int, int]:
+    """``(files, bytes)`` that staging will copy, for the progress bar."""
+    sizes = [entry.size for _, entry in _entering(steps) if entry.kind == FILE]
+    return len(sizes), sum(sizes)
+
+
+def _counted(paths: list[str], noun: str) -> str:
+    return f"1 {noun} is" if len(paths) == 1 else f"{len(paths):,} {noun}s are"
+
+
+def _listed(paths: list[str]) -> str:
+    text = ", ".join(shown(path) for path in paths[:_SHOWN_MAX])
+    return text + (f" and {len(paths) - _SHOWN_MAX:,} more" if len(paths) > _SHOWN_MAX else "")

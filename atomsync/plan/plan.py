@@ -1,0 +1,64 @@
+"""The changes of one unit in normal form: an antichain of steps.
+
+No step's path lies below another's. So the steps commute: whatever subset of them a crash leaves
+done, in whatever order it became durable, each can be undone by looking at its own path alone.
+Metadata steps (of directories in which others happen) stand apart and come last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from atomsync.fs.cursor import parent_of
+from atomsync.plan.change import Change
+from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
+from atomsync.tree.entry import DIR, Entry
+
+
+class Plan(NamedTuple):
+    """``steps`` in the order of the mixed window: creations, replacements, removals, then metadata,
+    so that a reference appears after what it refers to. ``parents`` are the directories that no
+    change names but in which steps happen."""
+
+    steps: tuple[Step, ...]
+    parents: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+
+def normal_form(changes: Iterable[Change]) -> Plan:
+    """The plan of ``changes``, of which each path occurs once, in any order."""
+    swaps: dict[str, list[Step]] = {CREATE: [], REPLACE: [], REMOVE: []}
+    metas: list[Step] = []
+    # Directory → the lists of the step that takes it along. Sorted, parents come before children.
+    carried: dict[str, tuple[list[tuple[str, Entry]], list[tuple[str, Entry]]]] = {}
+    made: list[tuple[str, Change, list[tuple[str, Entry]], list[tuple[str, Entry]]]] = []
+
+    for change in sorted(changes):
+        path, old, new, content = change
+        parent = path.rpartition("/")[0]
+        carrier = carried.get(parent) if path else None
+        if carrier is not None:
+            inside, displaced = carrier
+            if new is not None:
+                inside.append((path, new))
+            if old is not None:
+                displaced.append((path, old))
+            carried[path] = carrier
+        elif old is not None and new is not None and (not content or old.kind == DIR == new.kind):
+            metas.append(Step(META, path, old, new))
+        else:
+            kind = CREATE if old is None else REMOVE if new is None else REPLACE
+            carried[path] = carrier = ([], [])
+            made.append((kind, change, *carrier))
+
+    for kind, change, into, out in made:
+        swaps[kind].append(Step(kind, change.path, change.old, change.new, tuple(into), tuple(out)))
+    named = {step.path for step in metas}
+    parents = {parent_of(change.path) for _, change, _, _ in made}
+    return Plan(
+        tuple(swaps[CREATE] + swaps[REPLACE] + swaps[REMOVE] + metas),
+        tuple(sorted(parents - named)),
+    )

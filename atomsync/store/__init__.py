@@ -1,0 +1,16 @@
+"""Making it so: a destination as the object that changes only by whole units.
+
+The path of a unit, numbered here and in the modules that walk it:
+
+ 1. control   the control directory is opened and checked, its lock taken
+ 2. recovery  what a crash left is finished or undone
+ 3. staging   new content is copied to slots on the destination's filesystem, and read back
+ 4. seal      the journal is written, synced and named; barrier B1 makes stage and journal durable
+ 5. commit    each step swaps its path with its slot; what comes out is checked against the plan
+ 6. commit    barrier B2 makes the swaps durable
+ 7. commit    the COMMIT record is written and synced: barrier B3, the commit point
+ 8. history   the unit retires, with the displaced versions; the manifest follows
+
+A crash before 7 is undone, after 7 it is cleaned up. ``undo`` decides both by looking at which object
+is where, never by marks of progress. ``docs/protocol.md`` gives the reasons.
+"""

@@ -1,0 +1,84 @@
+"""(5, 6) Barriers: what must be on the medium before the next thing may happen.
+
+One syncfs each, whatever the unit's size, where the filesystem's syncfs is to be trusted. It flushes
+everybody's writes, so a small unit syncs its own files and directories one by one instead, as does a
+filesystem whose syncfs we do not know. ``--durability none`` leaves the barriers out: a killed
+process is then still safe, a power cut is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+
+from atomsync.fs.cursor import Cursor, parent_of
+from atomsync.plan.step import META, REMOVE, Step
+from atomsync.store.control import Control
+from atomsync.tree.entry import DIR, FILE
+
+FULL, NONE = "full", "none"
+_SMALL_UNIT_MAX = 8
+
+
+def staged_is_durable(control: Control, unit: int, slots: int, steps: Iterable[Step], durability: str) -> None:
+    """B1: the staged bytes, their names, and the journal. Before it no visible name may change."""
+    if durability == NONE:
+        return
+    steps = [step for step in steps if step.kind != META]
+    if _by_syncfs(control, steps):
+        control.disk.syncfs(control.fd)
+        return
+    with Cursor(control.disk, slots) as cursor:
+        for step in steps:
+            if step.kind == REMOVE or step.new is None:
+                continue
+            skip = len(step.path)
+            members = [(step.slot, step.new)]
+            members += [(step.slot + path[skip:], entry) for path, entry in step.inside]
+            for location, entry in reversed(members):
+                if entry.kind == DIR:
+                    control.disk.fsync(cursor.at(location))
+                elif entry.kind == FILE:
+                    _fsync_file(cursor, location)
+    for fd in (slots, unit, control.fd, control.root):
+        control.disk.fsync(fd)
+
+
+def swaps_are_durable(control: Control, slots: int, steps: Iterable[Step], durability: str) -> None:
+    """B2: the swaps and the metadata, done or undone. No decision may become durable before them."""
+    if durability == NONE:
+        return
+    steps = list(steps)
+    if _by_syncfs(control, [step for step in steps if step.kind != META]):
+        control.disk.syncfs(control.fd)
+        return
+    tree = control.tree
+    for step in steps:
+        if step.kind == META and step.old is not None and step.old.kind == FILE:
+            with contextlib.suppress(FileNotFoundError):
+                _fsync_file(tree, step.path)
+    directories = {step.path for step in steps if step.kind == META and step.old and step.old.kind == DIR}
+    for path in sorted(directories | {parent_of(step.path) for step in steps if step.path}):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # another writer's doing
+            control.disk.fsync(tree.at(path))
+    control.disk.fsync(slots)
+
+
+def _by_syncfs(control: Control, swaps: list[Step]) -> bool:
+    if not control.capabilities.syncfs:
+        return False
+    size = 0
+    for step in swaps:
+        size += 1 + len(step.inside)
+        if size > _SMALL_UNIT_MAX:
+            return True
+    return False
+
+
+def _fsync_file(cursor: Cursor, location: str) -> None:
+    at, name = cursor.split(location)
+    fd = cursor.disk.open_file(at, name)
+    try:
+        cursor.disk.fsync(fd)
+    finally:
+        cursor.disk.close(fd)

@@ -1,0 +1,185 @@
+"""(5-7) The commit: swaps, a check of what came out, barriers, and one small record that decides.
+
+Swap first, check after: looking before a rename and then renaming lost 2 to 12 of a hundred racing
+saves when it was measured; swapping and then looking at what came out lost none, because nothing is
+overwritten. The checks come when all swaps are done, so that the mixed window holds swaps only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from typing import NamedTuple
+
+from atomsync.errors import AtomSyncError, DiskError, Drift, InDoubt, from_oserror
+from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
+from atomsync.store.barrier import NONE, swaps_are_durable
+from atomsync.store.control import JOURNAL, UNIT, Control
+from atomsync.store.decision import ABORT, write_decision
+from atomsync.store.journal import commit_record
+from atomsync.store.seal import SealedUnit, drifted
+from atomsync.store.staging import Stage, retire_as_waste
+from atomsync.store.swapping import move, swap
+from atomsync.store.undo import (
+    conflict_text,
+    make_writable,
+    roll_back,
+    same_subtree,
+    set_seen,
+    unwritable,
+)
+from atomsync.tree.entry import DIR, look, untouched
+from atomsync.tree.path import shown
+
+_DRIFT = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.ESTALE}
+
+
+class Receipt(NamedTuple):
+    """What a commit gives back. Counts are entries, below directories too; ``bytes`` were staged.
+
+    ``window_ms`` is the mixed window: from the first swap to the last, in milliseconds.
+    ``swap_class`` is ``exchange``, or the weaker way this filesystem forced (see ``swapping``).
+    """
+
+    unit_id: str
+    created: int
+    updated: int
+    removed: int
+    bytes: int
+    window_ms: float
+    swap_class: str
+    durability: str
+    warnings: tuple[str, ...] = ()
+
+
+def commit(control: Control, stage: Stage, sealed: SealedUnit) -> tuple[str, float]:
+    """Take a sealed unit to its commit point; returns the swap class and the mixed window in ms.
+
+    Raises Drift (another writer was there first; rolled back), DiskError and its kin (rolled back),
+    InDoubt (only recovery may decide). Whatever it raises, nothing of another writer is lost.
+    """
+    steps = sealed.steps
+    try:
+        window_ms = _swap_all(control, stage.slots, steps)
+        _check_displaced(control, stage.slots, steps)
+        swaps_are_durable(control, stage.slots, steps, sealed.durability)
+    except BaseException as error:
+        _take_back(control, stage, sealed, error)
+        raise
+    _write_commit(control, stage, sealed)
+    return control.capabilities.swap_class, window_ms
+
+
+def _swap_all(control: Control, slots: int, steps: tuple[Step, ...]) -> float:
+    disk, able, tree = control.disk, control.capabilities, control.tree
+    make_writable(control, steps)
+    started = time.perf_counter_ns()
+    for step in steps:
+        kind, path = step.kind, step.path
+        try:
+            if kind == META:
+                if step.new is not None:
+                    set_seen(control, path, step.new)
+                continue
+            at, name = tree.split(path)
+            if kind == REPLACE:
+                swap(disk, able, slots, step.slot, at, name)
+            elif kind == CREATE:
+                move(disk, able, slots, step.slot, at, name)
+            else:
+                move(disk, able, at, name, slots, step.slot)
+        except OSError as error:
+            if error.errno in _DRIFT:
+                raise drifted(path, error.strerror or "") from None
+            raise from_oserror(error, f"cannot change {shown(path)}") from None
+    window_ms = (time.perf_counter_ns() - started) / 1e6
+    _restore_modes(control, steps)
+    return window_ms
+
+
+def _restore_modes(control: Control, steps: tuple[Step, ...]) -> None:
+    """Directories opened for the swaps get their own mode back, unless a META step did that."""
+    done = {step.path for step in steps if step.kind == META and step.new is not None}
+    by_path = {step.path: step for step in steps}
+    for path in unwritable(steps) - done:
+        step = by_path.get(path)
+        entry = step and (step.new if step.kind in (CREATE, REPLACE) else step.old)
+        if entry is not None and entry.kind == DIR and step is not None and step.kind != REMOVE:
+            at, name = control.tree.split(path) if path else (-1, "")
+            if path:
+                control.disk.set_meta_at(at, name, -1, -1, entry.mode, None)
+            else:
+                control.disk.set_meta(control.root, -1, -1, entry.mode, None)
+
+
+def _check_displaced(control: Control, slots: int, steps: tuple[Step, ...]) -> None:
+    """Compare and swap, second half: what came out must be what the plan expected."""
+    for step in steps:
+        old = step.old
+        if old is None or step.kind not in (REPLACE, REMOVE):
+            continue
+        found = look(control.disk, slots, step.slot)
+        if found is None:
+            raise drifted(step.path, "what was displaced is gone")
+        if old.kind == DIR:
+            # Its own mode may be one that make_writable gave it.
+            if not untouched(old._replace(mode=found.mode), found) or not same_subtree(
+                control.disk, slots, step.slot, step.path, step.displaced, inodes=True
+            ):
+                raise drifted(step.path, "its content changed after it was planned for")
+        elif not untouched(old, found):
+            raise drifted(step.path)
+
+
+def _take_back(control: Control, stage: Stage, sealed: SealedUnit, cause: BaseException) -> None:
+    """Roll back in this process. If that fails the unit stays, and recovery takes it up."""
+    try:
+        conflicts = roll_back(control, stage.slots, sealed.header.id, sealed.steps)
+        swaps_are_durable(control, stage.slots, sealed.steps, sealed.durability)
+        write_decision(control, stage.unit, sealed.header.id, ABORT, durable=sealed.durability != NONE)
+        stage.close()
+        retire_as_waste(control, UNIT)
+    except (OSError, AtomSyncError) as error:
+        raise DiskError(
+            f"a commit failed ({cause}), and so did taking it back",
+            str(error),
+            f"Every path is whole. When the cause is mended run: atomsync recover {shown(control.where)}",
+        ) from cause
+    if conflicts and isinstance(cause, Drift):
+        cause.hint += "".join(f"\n  {conflict_text(conflict)}" for conflict in conflicts)
+
+
+def _write_commit(control: Control, stage: Stage, sealed: SealedUnit) -> None:
+    """(7) From the first byte on we are in doubt: an error leaves everything to recovery."""
+    disk = control.disk
+    try:
+        fd = disk.open_lock(stage.unit, JOURNAL)
+        try:
+            disk.write(fd, commit_record(sealed.header.id, sealed.steps), sealed.commit_at)
+            if sealed.durability != NONE:
+                disk.fsync(fd)
+        finally:
+            with contextlib.suppress(OSError):
+                disk.close(fd)
+    except OSError as error:
+        raise InDoubt(
+            f"the commit of unit {sealed.header.id} could not be made durable",
+            error.strerror or str(error),
+            f"Mend the disk, then run: atomsync recover {shown(control.where)}",
+        ) from None
+
+
+def counts(steps: tuple[Step, ...]) -> tuple[int, int, int]:
+    """``(created, updated, removed)`` entries; a directory of which only the time moved is not news."""
+    created = updated = removed = 0
+    for step in steps:
+        if step.kind == META:
+            if step.new is not None and step.old is not None:
+                same = step.old.kind == DIR and step.old._replace(mtime_ns=0)[:7] == step.new._replace(mtime_ns=0)[:7]
+                updated += not same
+            continue
+        created += (step.kind == CREATE) + len(step.inside)
+        removed += (step.kind == REMOVE) + len(step.displaced)
+        updated += step.kind == REPLACE
+    return created, updated, removed

@@ -1,0 +1,280 @@
+"""The control directory: where a store keeps its lock, its unfinished unit, its history.
+
+    .atomsync/            0700, ours, on the destination's own filesystem
+      lock                flock for as long as a process works on the store; its text names the holder
+      unit/               at most one unfinished unit; that it exists means: recovery is needed
+        journal           append only; under this name only once it was synced whole
+        slots/<n>         before the swap the new object, after it the old one
+        decision          what recovery decided, in a file of its own
+      history/<unit id>/  finished units: their journals and the displaced objects
+      retired/            what may be deleted at any time, in any order
+      conflicts/<unit id>/  objects of other writers that a rollback met and must not destroy
+      manifest.sqlite     path → entry, as last committed; derived, may be lost
+
+Anyone who could plant this directory could make us rename and delete at will. So it is trusted only if
+it is a directory, ours alone (owner and mode), and on the destination's device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterator
+
+from atomsync.errors import ControlUntrusted, StoreLocked, UsageError, from_oserror
+from atomsync.fs.capabilities import Capabilities, probe
+from atomsync.fs.cursor import Cursor
+from atomsync.fs.disk import Disk
+from atomsync.tree.path import CONTROL_NAME, shown
+
+LOCK, UNIT, HISTORY, RETIRED, CONFLICTS, MANIFEST = (
+    "lock",
+    "unit",
+    "history",
+    "retired",
+    "conflicts",
+    "manifest.sqlite",
+)
+JOURNAL, JOURNAL_DRAFT, SLOTS, DECISION = "journal", "journal.draft", "slots", "decision"
+_PROBE = "probe"
+_LOCK_TEXT_MAX_BYTES = 4096
+
+
+class Control:
+    """An open, checked control directory and the destination it governs.
+
+    ``root`` and ``fd`` are descriptors of the destination and of the control directory. Nobody else
+    changes the store while ``locked``; one object serves one thread.
+    """
+
+    def __init__(self, disk: Disk, root: int, fd: int, where: str) -> None:
+        self.disk, self.root, self.fd, self.where = disk, root, fd, where
+        self.tree = Cursor(disk, root)
+        self._lock: int | None = None
+        self._capabilities: Capabilities | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the filesystem can do; probed at the first question, which must be under the lock."""
+        if self._capabilities is None:
+            remove_tree(self.disk, self.fd, _PROBE)
+            self.disk.mkdir(self.fd, _PROBE)
+            at = self.disk.open_dir(self.fd, _PROBE)
+            try:
+                self._capabilities = probe(self.disk, at)
+            finally:
+                self.disk.close(at)
+                self.disk.rmdir(self.fd, _PROBE)
+        return self._capabilities
+
+    def lock(self) -> None:
+        """Take the store's lock, or raise StoreLocked with the name of its holder."""
+        fd = self.disk.open_lock(self.fd, LOCK)
+        if not self.disk.try_lock(fd):
+            holder = _holder(self.disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0))
+            self.disk.close(fd)
+            raise StoreLocked(
+                f"another process is working on {shown(self.where)}",
+                holder,
+                "Wait until it is done, then run this again.",
+            )
+        self._lock = fd
+        text = json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv[:4])[:200], "since": _now()})
+        self.disk.truncate(fd, 0)
+        self.disk.write(fd, text.encode(), 0)
+
+    def holder(self) -> str:
+        """Who has the lock now; "" if nobody."""
+        fd = self.disk.open_lock(self.fd, LOCK)
+        try:
+            return "" if self.disk.try_lock(fd) else _holder(self.disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0))
+        finally:
+            self.disk.close(fd)
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            self.disk.truncate(self._lock, 0)
+            self.disk.close(self._lock)
+            self._lock = None
+
+    def close(self) -> None:
+        self.unlock()
+        self.tree.close()
+        self.disk.close(self.fd)
+        self.disk.close(self.root)
+
+    # -- small verbs that several rooms of the store share
+    @contextlib.contextmanager
+    def opened(self, *names: str, make: bool = False) -> Iterator[int]:
+        """The descriptor of a directory below the control directory, for the time of a ``with``."""
+        fds = [self.fd]
+        try:
+            for name in names:
+                if make:
+                    with contextlib.suppress(FileExistsError):
+                        self.disk.mkdir(fds[-1], name)
+                fds.append(self.disk.open_dir(fds[-1], name))
+            yield fds[-1]
+        finally:
+            for fd in fds[1:]:
+                self.disk.close(fd)
+
+    def has(self, *names: str) -> bool:
+        try:
+            with self.opened(*names[:-1]) as at:
+                self.disk.lstat(at, names[-1])
+        except FileNotFoundError:
+            return False
+        return True
+
+    def names(self, *below: str) -> list[str]:
+        """Sorted names in a directory below the control directory; empty if it does not exist."""
+        try:
+            with self.opened(*below) as at:
+                return sorted(name for name, _ in self.disk.scandir(at))
+        except FileNotFoundError:
+            return []
+
+
+def open_control(disk: Disk, path: str, state_dir: str | None = None, *, make: bool = True) -> Control | None:
+    """Open destination ``path`` and its control directory.
+
+    Where there is none yet, it is made, or None returned if not ``make``. Raises ControlUntrusted,
+    UsageError (a state directory on another filesystem), AccessError.
+    """
+    root = _opening(lambda: disk.open_root(path), f"cannot open {shown(path)}")
+    try:
+        fd = _open_control_fd(disk, root, path, state_dir, make=make)
+        if fd is None:
+            disk.close(root)
+            return None
+        try:
+            _check_trust(disk, root, fd, state_dir or f"{path}/{CONTROL_NAME}")
+        except BaseException:
+            disk.close(fd)
+            raise
+    except BaseException:
+        disk.close(root)
+        raise
+    return Control(disk, root, fd, path)
+
+
+def remove_tree(disk: Disk, at: int, name: str) -> None:
+    """Delete ``name`` in ``at`` and all below it, if it exists; opens directories whatever their mode."""
+    try:
+        disk.unlink(at, name)
+        return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EISDIR, errno.EPERM):
+            raise
+    top = _open_to_empty(disk, at, name)
+    try:
+        with Cursor(disk, top) as cursor:
+            pending = [""]
+            while pending:
+                path = pending[-1]
+                here = cursor.at(path)
+                before = len(pending)
+                for child, status in disk.scandir(here):
+                    if stat.S_ISDIR(status.st_mode):
+                        disk.close(_open_to_empty(disk, here, child))
+                        pending.append(f"{path}/{child}" if path else child)
+                    else:
+                        disk.unlink(here, child)
+                if len(pending) == before:
+                    pending.pop()
+                    if path:
+                        parent, child = cursor.split(path)
+                        disk.rmdir(parent, child)
+    finally:
+        disk.close(top)
+    disk.rmdir(at, name)
+
+
+def _open_to_empty(disk: Disk, at: int, name: str) -> int:
+    try:
+        fd = disk.open_dir(at, name)
+        if disk.fstat(fd).st_mode & 0o700 == 0o700:
+            return fd
+        disk.set_meta(fd, -1, -1, 0o700, None)
+        return fd
+    except PermissionError:
+        disk.set_meta_at(at, name, -1, -1, 0o700, None)
+        return disk.open_dir(at, name)
+
+
+def _open_control_fd(disk: Disk, root: int, path: str, state_dir: str | None, *, make: bool) -> int | None:
+    if state_dir is not None:
+        if make:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(state_dir, 0o700)
+        elif not os.path.isdir(state_dir):
+            return None
+        return _opening(lambda: disk.open_root(state_dir), f"cannot open the state directory {shown(state_dir)}")
+    where = f"{shown(path)}/{CONTROL_NAME}"
+    try:
+        return disk.open_dir(root, CONTROL_NAME)
+    except FileNotFoundError:
+        if not make:
+            return None
+    except OSError as error:
+        raise _untrusted(where, error.strerror or str(error)) from None
+
+    def made() -> int:
+        disk.mkdir(root, CONTROL_NAME)
+        fd = disk.open_dir(root, CONTROL_NAME)
+        disk.set_meta(fd, -1, -1, 0o700, None)  # not the setgid bit of a parent
+        return fd
+
+    return _opening(made, f"cannot make {where}")
+
+
+def _check_trust(disk: Disk, root: int, fd: int, where: str) -> None:
+    found = disk.fstat(fd)
+    if found.st_uid != os.geteuid():
+        raise _untrusted(where, f"it belongs to user {found.st_uid}, we are {os.geteuid()}")
+    if found.st_mode & 0o077:
+        raise _untrusted(where, f"others may use it (mode {found.st_mode & 0o7777:04o})")
+    if found.st_dev != disk.fstat(root).st_dev:
+        raise UsageError(
+            f"cannot keep the state in {shown(where)}",
+            "it is not on the destination's filesystem, and renames do not cross filesystems",
+            "Choose another --state-dir.",
+        )
+
+
+def _untrusted(where: str, why: str) -> ControlUntrusted:
+    return ControlUntrusted(
+        f"cannot trust the control directory {shown(where)}",
+        why,
+        "If it is yours: chown it to yourself and chmod 0700. If you do not know it: look inside, move it away.",
+    )
+
+
+def _opening(verb: object, what: str) -> int:
+    assert callable(verb)
+    try:
+        fd = verb()
+        assert isinstance(fd, int)
+        return fd
+    except OSError as error:
+        raise from_oserror(error, what) from None
+
+
+def _holder(text: bytes) -> str:
+    try:
+        said = json.loads(text)
+        return f"process {said['pid']} ({shown(str(said['command']))}) since {said['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "its holder left no name"
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())

@@ -1,0 +1,161 @@
+"""One file from the source to its slot: copied, read back, and known not to have changed meanwhile.
+
+The hottest loop there is: flat on purpose, one system call for each thing that must be known. The
+bytes are hashed as they are read; what the destination's filesystem gives back is compared with
+what was read, byte for byte; the source's size, mtime, ctime and inode must be the same before and
+after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from typing import NamedTuple
+
+import xxhash
+
+from atomsync.errors import DigestMismatch, from_oserror
+from atomsync.fs.cursor import Cursor
+from atomsync.fs.disk import Disk, Stat
+from atomsync.store.progress import Progress
+from atomsync.tree.entry import FILE, Entry, entry_of
+from atomsync.tree.path import shown
+
+_CHUNK_BYTES = 1 << 20
+# What the source's own changes look like to an open(2) or lstat(2) that follows a scan.
+_MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EISDIR, errno.ENXIO}
+
+
+class Source:
+    """The tree staged files come from: a root, and the cursor that walks it."""
+
+    def __init__(self, disk: Disk, root: int) -> None:
+        self.disk, self.root = disk, root
+        self.cursor = Cursor(disk, root)
+
+
+class Job(NamedTuple):
+    path: str
+    location: str
+    entry: Entry
+
+
+def copy_file(source: Source, slots: Cursor, job: Job, progress: Progress) -> str | None:
+    """The digest of what was copied, or None if the source is not (or did not stay) as planned."""
+    path, location, entry = job
+    disk = source.disk
+    try:
+        parent, name = source.cursor.split(path)
+        reading = disk.open_file(parent, name)
+    except OSError as error:
+        if error.errno in _MOVED:
+            return None
+        raise from_oserror(error, f"cannot read {shown(path)}") from None
+    try:
+        if not _is(disk.fstat(reading), entry):
+            return None
+        target = slots.disk
+        try:
+            at, slot = slots.split(location)
+            writing = target.create(at, slot)
+        except OSError as error:
+            raise from_oserror(error, f"cannot stage {shown(path)}") from None
+        try:
+            digest = _transfer(disk, reading, target, writing, entry.size, path, progress)
+            stable = digest is not None and _is(disk.fstat(reading), entry)
+            if stable:
+                target.set_meta(writing, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
+        finally:
+            target.close(writing)
+        if not stable:
+            target.unlink(at, slot)
+            return None
+        return digest
+    except OSError as error:
+        raise from_oserror(error, f"cannot stage {shown(path)}") from None
+    finally:
+        disk.close(reading)
+
+
+def _transfer(
+    disk: Disk, reading: int, target: Disk, writing: int, size: int, path: str, progress: Progress
+) -> str | None:
+    if size <= _CHUNK_BYTES:
+        data = disk.pread(reading, size + 1, 0)
+        if len(data) != size:
+            return None
+        if size:
+            target.write(writing, data, 0)
+        if target.pread(writing, size + 1, 0) != data:
+            raise _mismatch(path)
+        progress.advance(0, size)
+        return xxhash.xxh3_128_hexdigest(data)
+    hasher = xxhash.xxh3_128()
+    offset = 0
+    while offset < size:
+        data = disk.pread(reading, _CHUNK_BYTES, offset)
+        if not data:
+            return None
+        target.write(writing, data, offset)
+        if target.pread(writing, len(data), offset) != data:
+            raise _mismatch(path)
+        hasher.update(data)
+        offset += len(data)
+        progress.advance(0, len(data))
+        progress.check()
+    return hasher.hexdigest() if offset == size else None
+
+
+def digest_file(disk: Disk, fd: int, *, media: bool = False) -> tuple[str, int]:
+    """``(digest, size)`` of an open file; with ``media``, of what the medium holds, where it can be asked."""
+    if media:
+        disk.drop_cache(fd)
+    hasher = xxhash.xxh3_128()
+    offset = 0
+    while data := disk.pread(fd, _CHUNK_BYTES, offset):
+        hasher.update(data)
+        offset += len(data)
+    return hasher.hexdigest(), offset
+
+
+def is_unchanged(source: Source, path: str, entry: Entry) -> bool:
+    """Whether a source path is still what was staged. Its directory listing counts for a directory."""
+    try:
+        if path:
+            parent, name = source.cursor.split(path)
+            found = source.disk.lstat(parent, name)
+        else:
+            found = source.disk.fstat(source.root)
+    except OSError as error:
+        if error.errno in _MOVED:
+            return False
+        raise from_oserror(error, f"cannot read {shown(path)}") from None
+    if entry.kind == FILE:
+        return _is(found, entry)
+    now = entry_of(found)
+    return (now.kind, now.ino, now.mtime_ns) == (entry.kind, entry.ino, entry.mtime_ns)
+
+
+def link_file(tree: Cursor, path: str, slots: Cursor, location: str) -> None:
+    at, name = tree.split(path)
+    to, slot = slots.split(location)
+    with contextlib.suppress(FileExistsError):
+        tree.disk.link(at, name, to, slot)
+
+
+def _is(found: Stat, entry: Entry) -> bool:
+    return (
+        found.st_mtime_ns == entry.mtime_ns
+        and found.st_size == entry.size
+        and found.st_ino == entry.ino
+        and found.st_ctime_ns == entry.ctime_ns
+        and found.st_mode & 0o170000 == 0o100000
+    )
+
+
+def _mismatch(path: str) -> DigestMismatch:
+    return DigestMismatch(
+        f"{shown(path)} does not read back as it was written",
+        "the destination's disk, its filesystem or the memory is faulty",
+        "Nothing was committed. Check the hardware (dmesg, smartctl) before you trust it again.",
+    )

@@ -1,0 +1,84 @@
+"""(8) Finished units: their journals, and the versions they displaced.
+
+The displaced objects are the old inodes themselves, so keeping them cost nothing. The newest ``keep``
+units stay; an older one is given up whole. A process that still had a displaced file open may have
+written to it since: such a file is moved to ``conflicts/`` instead of being deleted.
+"""
+
+from __future__ import annotations
+
+from atomsync.errors import JournalError
+from atomsync.plan.step import META
+from atomsync.store.control import CONFLICTS, HISTORY, JOURNAL, RETIRED, SLOTS, UNIT, Control, remove_tree
+from atomsync.store.journal import JOURNAL_MAX_BYTES, Journal, decode
+from atomsync.tree.entry import FILE, look
+from atomsync.tree.path import shown
+
+_READ_BYTES = 1 << 20
+
+
+def read_journal(control: Control, *where: str) -> Journal:
+    """The journal in a directory below the control directory. FileNotFoundError if there is none."""
+    disk = control.disk
+    with control.opened(*where) as at:
+        fd = disk.open_file(at, JOURNAL)
+        try:
+            size = disk.fstat(fd).st_size
+            if size > JOURNAL_MAX_BYTES:
+                raise JournalError("cannot trust a journal", "it is larger than any journal we write")
+            data = bytearray()
+            while len(data) < size and (part := disk.pread(fd, _READ_BYTES, len(data))):
+                data += part
+        finally:
+            disk.close(fd)
+    return decode(bytes(data))
+
+
+def retire_to_history(control: Control, unit_id: str) -> None:
+    """One rename ends the unit; from then on the store has no unfinished one."""
+    with control.opened(HISTORY, make=True) as history:
+        control.disk.rename_new(control.fd, UNIT, history, unit_id)
+
+
+def units(control: Control) -> list[str]:
+    """Ids of the finished units, oldest first."""
+    return control.names(HISTORY)
+
+
+def prune(control: Control, keep: int) -> list[str]:
+    """Give up all but the newest ``keep`` units; returns warnings about late writers."""
+    warnings = []
+    for unit_id in units(control)[: -keep or None]:
+        warnings += _rescue_late_writes(control, unit_id)
+        with control.opened(HISTORY) as history, control.opened(RETIRED, make=True) as retired:
+            control.disk.rename_new(history, unit_id, retired, unit_id)
+    empty_retired(control)
+    return warnings
+
+
+def empty_retired(control: Control) -> None:
+    with control.opened(RETIRED, make=True) as retired:
+        for name, _ in control.disk.scandir(retired):
+            remove_tree(control.disk, retired, name)
+
+
+def _rescue_late_writes(control: Control, unit_id: str) -> list[str]:
+    try:
+        steps = read_journal(control, HISTORY, unit_id).steps
+    except (JournalError, FileNotFoundError) as error:
+        return [f"history/{unit_id} has no journal to read ({error}); its late writes were not looked for"]
+    warnings = []
+    with control.opened(HISTORY, unit_id, SLOTS) as slots:
+        for step in steps:
+            if step.kind == META or step.old is None or step.old.kind != FILE:
+                continue
+            now = look(control.disk, slots, step.slot)
+            if now is None or (now.size, now.mtime_ns) == (step.old.size, step.old.mtime_ns):
+                continue
+            with control.opened(CONFLICTS, unit_id, make=True) as kept:
+                control.disk.rename_new(slots, step.slot, kept, step.slot)
+            warnings.append(
+                f"{shown(step.path)}: its old version was written to after unit {unit_id} displaced it;"
+                f" kept as {CONFLICTS}/{unit_id}/{step.slot}"
+            )
+    return warnings

@@ -1,0 +1,253 @@
+"""The journal: a sealed unit as bytes, and back. Pure; one codec for seal, recovery and history.
+
+    frame   = magic "atsj", version, type, payload length, payload, xxh3-128
+    journal = BEGIN (STEP (INSIDE | DISPLACED)*)* END  [COMMIT]  zeros
+
+The digest of a frame covers the unit's id, the frame's number, its type and payload: an old record in a
+reused block, or one moved to another place, does not pass. END counts the steps. Behind END the
+file holds zeros, so that COMMIT later needs no new block.
+
+What reads wrong is never guessed at: JournalError, and the store stays as it is. Only the space for
+COMMIT may hold anything that a torn write leaves; that means: not committed.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import xxhash
+
+from atomsync.errors import JournalError
+from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Members, Step
+from atomsync.tree.entry import DIR, FILE, LINK, OTHER, Entry
+from atomsync.tree.path import is_reserved
+
+MAGIC, VERSION = b"atsj", 1
+BEGIN, STEP, INSIDE, DISPLACED, END, COMMIT = 1, 2, 3, 4, 5, 6
+# 7 is kept for PREPARED: a unit that rests sealed until another party has decided.
+_HEAD = struct.Struct("<4sBBxxI")
+_DIGEST_BYTES = 16
+_PAYLOAD_MAX_BYTES = 1 << 20
+JOURNAL_MAX_BYTES = 1 << 30
+_MEMBERS_PER_FRAME = 1000
+COMMIT_SPACE_BYTES = 64
+_KINDS = {FILE, DIR, LINK, OTHER}
+
+
+class Header(NamedTuple):
+    """``made_ns``: when the unit was sealed. ``checked_ns``: when its sources were last seen unchanged."""
+
+    id: str
+    made_ns: int
+    checked_ns: int
+    message: str
+    encoding: str = "utf-8"
+
+
+class Journal(NamedTuple):
+    header: Header
+    steps: tuple[Step, ...]
+    committed: bool
+
+
+def encode(header: Header, steps: tuple[Step, ...]) -> tuple[bytes, int]:
+    """``(bytes of the journal, offset at which COMMIT belongs)``."""
+    out = bytearray()
+    number = 0
+
+    def put(kind: int, payload: object) -> None:
+        nonlocal number
+        text = json.dumps(payload, separators=(",", ":")).encode()
+        out.extend(_frame(header.id, number, kind, text))
+        number += 1
+
+    put(BEGIN, header._replace(encoding=sys.getfilesystemencoding()))
+    for step in steps:
+        put(STEP, step._replace(inside=(), displaced=()))
+        for kind, members in ((INSIDE, step.inside), (DISPLACED, step.displaced)):
+            for start in range(0, len(members), _MEMBERS_PER_FRAME):
+                put(kind, members[start : start + _MEMBERS_PER_FRAME])
+    put(END, len(steps))
+    offset = len(out)
+    out.extend(bytes(COMMIT_SPACE_BYTES))
+    return bytes(out), offset
+
+
+def commit_record(unit_id: str, steps: tuple[Step, ...]) -> bytes:
+    """The bytes that, once durable behind END, make the unit committed."""
+    frames = 2 + sum(
+        1 + _frames_for(len(step.inside)) + _frames_for(len(step.displaced)) for step in steps
+    )
+    return _frame(unit_id, frames, COMMIT, b"")
+
+
+def decode(data: bytes) -> Journal:
+    """Read a journal back; raises JournalError unless everything up to END is exactly as written."""
+    frames = _frames(data)
+    kind, payload, unit_id, end = next(frames)
+    if kind != BEGIN:
+        raise _bad("it does not begin with BEGIN")
+    header = _header(payload)
+    if header.encoding != sys.getfilesystemencoding():
+        raise _bad(f"it was written under filesystem encoding {header.encoding!r}; use the same locale")
+    steps: list[Step] = []
+    inside: list[tuple[str, Entry]] = []
+    displaced: list[tuple[str, Entry]] = []
+
+    def finished() -> None:
+        if steps:
+            steps[-1] = steps[-1]._replace(inside=tuple(inside), displaced=tuple(displaced))
+            inside.clear()
+            displaced.clear()
+
+    for kind, payload, _, end in frames:
+        if kind == STEP:
+            finished()
+            steps.append(_step(payload, len(steps)))
+        elif kind in (INSIDE, DISPLACED) and steps:
+            (inside if kind == INSIDE else displaced).extend(_members(payload, steps[-1].path))
+        elif kind == END:
+            finished()
+            if payload != len(steps):
+                raise _bad("END counts other steps than there are")
+            if len({step.slot for step in steps if step.slot}) != sum(1 for step in steps if step.slot):
+                raise _bad("two steps share a slot")
+            break
+        else:
+            raise _bad(f"a record of type {kind} is out of place")
+    else:
+        raise _bad("it ends before END")
+    rest = data[end:]
+    commit = commit_record(unit_id, tuple(steps))
+    if len(rest) > COMMIT_SPACE_BYTES or any(rest[len(commit) :]):
+        raise _bad("something stands behind the place of COMMIT")
+    return Journal(header, tuple(steps), rest[: len(commit)] == commit)
+
+
+def _frame(unit_id: str, number: int, kind: int, payload: bytes) -> bytes:
+    if len(payload) > _PAYLOAD_MAX_BYTES:
+        raise _bad("a record would be longer than a reader accepts")
+    digest = _digest(unit_id, number, kind, payload)
+    return _HEAD.pack(MAGIC, VERSION, kind, len(payload)) + payload + digest
+
+
+def _digest(unit_id: str, number: int, kind: int, payload: bytes) -> bytes:
+    return xxhash.xxh3_128_digest(b"%s %d %d " % (unit_id.encode(), number, kind) + payload)
+
+
+def _frames(data: bytes) -> Iterator[tuple[int, Any, str, int]]:
+    """``(type, payload, unit id, offset behind the frame)`` of each, up to the first that ends it."""
+    if len(data) > JOURNAL_MAX_BYTES:
+        raise _bad("it is larger than any journal we write")
+    at = number = 0
+    unit_id = ""
+    while at < len(data):
+        if len(data) - at < _HEAD.size + _DIGEST_BYTES:
+            raise _bad("it is cut short")
+        magic, version, kind, length = _HEAD.unpack_from(data, at)
+        if magic != MAGIC:
+            raise _bad(f"at byte {at} there is no record")
+        if version != VERSION:
+            raise _bad(f"it has format version {version}; this atomsync reads version {VERSION}")
+        end = at + _HEAD.size + length + _DIGEST_BYTES
+        if length > _PAYLOAD_MAX_BYTES or end > len(data):
+            raise _bad("it is cut short")
+        payload = data[at + _HEAD.size : end - _DIGEST_BYTES]
+        if number == 0:
+            unit_id = _unit_id(payload)
+        if data[end - _DIGEST_BYTES : end] != _digest(unit_id, number, kind, payload):
+            raise _bad(f"the digest of record {number} does not match")
+        yield kind, _json(payload), unit_id, end
+        at, number = end, number + 1
+
+
+def _json(payload: bytes) -> Any:
+    try:
+        return json.loads(payload) if payload else None
+    except (ValueError, RecursionError):
+        raise _bad("a record holds no JSON") from None
+
+
+def _unit_id(payload: bytes) -> str:
+    head = _json(payload)
+    found = head[0] if isinstance(head, list) and head else None
+    if not isinstance(found, str) or not found or not set(found) <= set("0123456789-"):
+        raise _bad("it names no unit")
+    return found
+
+
+def _header(payload: Any) -> Header:
+    try:
+        header = Header(*payload)
+    except TypeError:
+        raise _bad("BEGIN has other fields") from None
+    if not all(isinstance(value, kind) for value, kind in zip(header, (str, int, int, str, str))):
+        raise _bad("BEGIN has fields of other types")
+    return header
+
+
+def _step(payload: Any, number: int) -> Step:
+    try:
+        kind, path, old, new, _, _, slot = payload
+        step = Step(kind, _path(path), _entry(old), _entry(new), (), (), slot)
+    except (TypeError, ValueError):
+        raise _bad(f"step {number} is malformed") from None
+    shapes = {
+        CREATE: (False, True),
+        REPLACE: (True, True),
+        REMOVE: (True, False),
+        META: (True, step.new is not None),
+    }
+    slot_fits = slot == "" if kind == META else isinstance(slot, str) and slot.isascii() and slot.isdigit()
+    if not slot_fits or shapes.get(kind) != (old is not None, new is not None):
+        raise _bad(f"step {number} is malformed")
+    if kind != META and not path:
+        raise _bad(f"step {number} would swap the root")
+    return step
+
+
+def _members(payload: Any, top: str) -> Members:
+    try:
+        found = tuple((_path(path), _entry(entry)) for path, entry in payload)
+    except (TypeError, ValueError):
+        raise _bad("a list of members is malformed") from None
+    if any(entry is None or not path.startswith(top + "/") for path, entry in found):
+        raise _bad("a member lies outside its step")
+    return found  # type: ignore[return-value]  # None was just ruled out
+
+
+def _path(path: object) -> str:
+    """Anything that could lead out of the destination, or into the control directory, is refused."""
+    if not isinstance(path, str) or "\0" in path:
+        raise _bad("a path is not a path")
+    if path and any(name in ("", ".", "..") or is_reserved(name) for name in path.split("/")):
+        raise _bad("a path leads out of the destination")
+    return path
+
+
+def _entry(fields: Any) -> Entry | None:
+    if fields is None:
+        return None
+    entry = Entry(*fields)
+    texts = (entry.kind, entry.target, entry.digest)
+    if entry.kind not in _KINDS or not all(isinstance(text, str) for text in texts):
+        raise TypeError
+    if not all(isinstance(value, int) for value in (*entry[1:6], *entry[7:11])):
+        raise TypeError
+    return entry
+
+
+def _frames_for(members: int) -> int:
+    return -(-members // _MEMBERS_PER_FRAME)
+
+
+def _bad(why: str) -> JournalError:
+    return JournalError(
+        "cannot trust the journal of an unfinished unit",
+        why,
+        "Nothing was touched. docs/recovery.md says how to look at it and what to do.",
+    )

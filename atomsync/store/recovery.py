@@ -1,0 +1,74 @@
+"""(2) What a crash left: finished, undone, or refused.
+
+It asks which object is where (``undo.decide``), writes its decision to a fresh synced file before it
+destroys anything, and can itself be cut at any point: recovery of a recovery is just recovery.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from atomsync.errors import DiskError, JournalError
+from atomsync.store.barrier import FULL, swaps_are_durable
+from atomsync.store.control import JOURNAL, SLOTS, UNIT, Control
+from atomsync.store.decision import ABORT, COMMIT, read_decision, write_decision
+from atomsync.store.history import empty_retired, read_journal, retire_to_history
+from atomsync.store.journal import Journal
+from atomsync.store.staging import retire_as_waste
+from atomsync.store.undo import Conflict, roll_back
+from atomsync.tree.path import shown
+
+CLEAN, DISCARDED, ROLLED_BACK, FINISHED = "clean", "discarded", "rolled back", "finished"
+
+
+class Recovery(NamedTuple):
+    """What recovery found and did. ``action`` is one of the four words above."""
+
+    action: str
+    unit_id: str = ""
+    why: str = ""
+    conflicts: tuple[Conflict, ...] = ()
+
+
+def recover(control: Control) -> Recovery:
+    """Leave no unfinished unit. Needs the lock. Raises JournalError and touches nothing if in doubt."""
+    if not control.has(UNIT):
+        if control.names("retired"):
+            empty_retired(control)
+        return Recovery(CLEAN)
+    if not control.has(UNIT, JOURNAL):
+        retire_as_waste(control, UNIT)
+        return Recovery(DISCARDED, "", "it was still being staged; nothing of it was visible")
+    try:
+        journal = read_journal(control, UNIT)
+    except JournalError as error:
+        error.what = f"{error.what} in {shown(control.where)}"
+        raise
+    try:
+        return _decide(control, journal)
+    except OSError as error:
+        raise DiskError(
+            f"cannot recover unit {journal.header.id}",
+            error.strerror or str(error),
+            f"Mend the cause, then run: atomsync recover {shown(control.where)}",
+        ) from None
+
+
+def _decide(control: Control, journal: Journal) -> Recovery:
+    unit_id = journal.header.id
+    with control.opened(UNIT) as unit:
+        decision = read_decision(control, unit, unit_id)
+        with control.opened(UNIT, SLOTS) as slots:
+            if decision is None and journal.committed:
+                swaps_are_durable(control, slots, journal.steps, FULL)
+                write_decision(control, unit, unit_id, COMMIT, durable=True)
+                decision = COMMIT
+            elif decision != COMMIT:
+                conflicts = roll_back(control, slots, unit_id, journal.steps)
+                swaps_are_durable(control, slots, journal.steps, FULL)
+                write_decision(control, unit, unit_id, ABORT, durable=True)
+    if decision == COMMIT:
+        retire_to_history(control, unit_id)
+        return Recovery(FINISHED, unit_id, "it was committed; only cleaning up was left")
+    retire_as_waste(control, UNIT)
+    return Recovery(ROLLED_BACK, unit_id, "it was cut before its commit point", tuple(conflicts))

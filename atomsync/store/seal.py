@@ -1,0 +1,142 @@
+"""(4) The seal: from here on a unit can only go forward or be undone whole.
+
+The journal is written as a draft, synced, and only then given its name, so under that name it is
+whole: a torn ``journal`` cannot come from a crash, only from a fault. It holds, for each step, the
+identity of the object in the slot and of the one at the path, which is all that undoing needs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from atomsync.errors import DigestMismatch, Drift
+from atomsync.fs.cursor import Cursor
+from atomsync.plan.plan import Plan
+from atomsync.plan.step import META, REMOVE, Step
+from atomsync.store.barrier import NONE, staged_is_durable
+from atomsync.store.control import JOURNAL, JOURNAL_DRAFT, Control
+from atomsync.store.copying import digest_file
+from atomsync.store.journal import Header, encode
+from atomsync.store.progress import Progress
+from atomsync.store.staging import Stage
+from atomsync.tree.entry import FILE, SEEN, Entry, entry_of, look_deep, untouched
+from atomsync.tree.path import shown
+
+READBACK, MEDIA = "readback", "media"
+_WRITE_BYTES = 1 << 20
+
+
+class SealedUnit(NamedTuple):
+    """A unit whose stage and journal are durable. Only ``seal`` and recovery's reader make one.
+
+    ``steps`` carry deep entries (with generation); ``commit_at`` is where COMMIT goes in the journal.
+    """
+
+    header: Header
+    steps: tuple[Step, ...]
+    commit_at: int
+    durability: str
+
+
+def seal(
+    control: Control,
+    stage: Stage,
+    plan: Plan,
+    header: Header,
+    progress: Progress,
+    *,
+    durability: str,
+    verify: str,
+) -> SealedUnit:
+    """Write the journal of a staged plan and pass barrier B1.
+
+    Raises Drift if the destination is no longer what the plan expects, DigestMismatch if the medium
+    (``verify="media"``) does not hold what was written; nothing is visible yet in either case.
+    """
+    disk = control.disk
+    steps = tuple(_deep(control, stage, step) for step in plan.steps)
+    steps += tuple(_parent(control, path) for path in plan.parents)
+    data, commit_at = encode(header, steps)
+    progress.check()
+    fd = disk.create(stage.unit, JOURNAL_DRAFT)
+    try:
+        for start in range(0, len(data), _WRITE_BYTES):
+            disk.write(fd, data[start : start + _WRITE_BYTES], start)
+        if durability != NONE:
+            disk.fsync(fd)
+    finally:
+        disk.close(fd)
+    disk.rename_new(stage.unit, JOURNAL_DRAFT, stage.unit, JOURNAL)
+    staged_is_durable(control, stage.unit, stage.slots, steps, durability)
+    if verify == MEDIA:
+        _verify_media(stage, progress)
+    progress.check()
+    return SealedUnit(header, steps, commit_at, durability)
+
+
+def _deep(control: Control, stage: Stage, step: Step) -> Step:
+    old, new = step.old, step.new
+    if old is not None:
+        now = look_at(control.tree, step.path)
+        if now is None or not untouched(old, now):
+            raise drifted(step.path)
+        old = now._replace(digest=old.digest)
+    elif look_at(control.tree, step.path) is not None:
+        raise drifted(step.path)
+    if step.kind == META:
+        return step._replace(old=old)
+    if step.kind != REMOVE:
+        found = look_deep(control.disk, stage.slots, step.slot)
+        assert found is not None, "a staged step has something in its slot"
+        new = found._replace(digest=stage.digest_of(step.path))
+    inside = tuple([(path, _sealed(entry, stage.digest_of(path))) for path, entry in step.inside])
+    return step._replace(old=old, new=new, inside=inside)
+
+
+def _sealed(entry: Entry, digest: str) -> Entry:
+    return Entry._make((*entry[:SEEN], 0, 0, 0, 0, digest))
+
+
+def _parent(control: Control, path: str) -> Step:
+    now = look_at(control.tree, path)
+    if now is None:
+        raise drifted(path)
+    return Step(META, path, now, None)
+
+
+def look_at(tree: Cursor, path: str) -> Entry | None:
+    """What is at a path of the destination now, with generation; None if nothing, or no way there."""
+    if not path:
+        return entry_of(tree.disk.fstat(tree.root))
+    try:
+        at, name = tree.split(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return look_deep(tree.disk, at, name)
+
+
+def drifted(path: str, why: str = "it changed after it was planned for") -> Drift:
+    return Drift(
+        f"someone else changed {shown(path or '.')} at the destination",
+        why,
+        "The unit was rolled back and nothing was lost; run it again to plan with what is there now.",
+    )
+
+
+def _verify_media(stage: Stage, progress: Progress) -> None:
+    for path, staged in stage.staged.items():
+        if staged.wanted.kind != FILE or not staged.digest:
+            continue
+        progress.check()
+        at, name = stage.cursor.split(staged.location)
+        fd = stage.disk.open_file(at, name)
+        try:
+            digest, _ = digest_file(stage.disk, fd, media=True)
+        finally:
+            stage.disk.close(fd)
+        if digest != staged.digest:
+            raise DigestMismatch(
+                f"{shown(path)} does not read back from the medium as it was written",
+                f"wrote {staged.digest}, the medium gives {digest}",
+                "Nothing was committed. Check the hardware before you trust it again.",
+            )

@@ -1,0 +1,211 @@
+"""(3) New content on the destination's filesystem, invisible: copied, read back, evidence returned.
+
+``Stage`` is the directory of the unfinished unit. Each step of the plan gets a slot there; a new
+directory is built in its slot with everything below it. Nobody else can enter (0700), so a staged file
+is never more readable than it will be in the end.
+
+Staging again with a changed plan keeps what still fits, and drops the rest: that is how a source
+file that changed while we copied is staged again without the other fifty thousand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from atomsync.errors import from_oserror
+from atomsync.fs.cursor import Cursor
+from atomsync.plan.plan import Plan
+from atomsync.plan.step import META, REMOVE, Step
+from atomsync.store.control import RETIRED, SLOTS, UNIT, Control, remove_tree
+from atomsync.store.copying import Job, Source, copy_file, link_file
+from atomsync.store.progress import Progress
+from atomsync.tree.entry import DIR, FILE, Entry
+from atomsync.tree.path import shown
+
+
+class Staged(NamedTuple):
+    """The evidence for one path: where it lies in the slots, as what it was wanted, its digest."""
+
+    location: str
+    wanted: Entry
+    digest: str = ""
+
+
+class Spooled(NamedTuple):
+    """Content a caller wrote into the stage ahead of the plan: its slot's name and digest."""
+
+    slot: str
+    digest: str
+
+
+class Linked(NamedTuple):
+    """Content that is an existing file of the destination, to be reached by a second name."""
+
+    path: str
+
+
+Content = Spooled | Linked
+
+
+class Stage:
+    """The stage of one unit; made empty. ``slots`` is the descriptor of its slots directory."""
+
+    def __init__(self, control: Control) -> None:
+        self.control, self.disk = control, control.disk
+        disk = self.disk
+        disk.mkdir(control.fd, UNIT)
+        self.unit = disk.open_dir(control.fd, UNIT)
+        disk.mkdir(self.unit, SLOTS)
+        self.slots = disk.open_dir(self.unit, SLOTS)
+        for fd in (self.unit, self.slots):
+            disk.set_meta(fd, -1, -1, 0o700, None)
+        self.cursor = Cursor(disk, self.slots)
+        self.staged: dict[str, Staged] = {}
+        self.bytes_staged = 0
+        self._slots_made = 0
+        self._slot_of: dict[str, str] = {}
+
+    def new_slot(self) -> str:
+        self._slots_made += 1
+        return str(self._slots_made - 1)
+
+    def stage(
+        self,
+        plan: Plan,
+        source: Source | None,
+        contents: Mapping[str, Content],
+        progress: Progress,
+    ) -> tuple[Plan, list[str]]:
+        """Bring the slots in step with ``plan``; returns it with its slots, and the unstable paths.
+
+        Unstable are the source paths that were not as the plan says: gone, grown, replaced. They are
+        not staged. Raises DigestMismatch, NoSpace, AccessError, DiskError, Interrupted.
+        """
+        steps = tuple(self._with_slot(step, contents) for step in plan.steps)
+        wanted = dict(_locations(steps))
+        self._drop_unwanted(wanted)
+        dirs: list[tuple[str, Entry]] = []
+        jobs: list[Job] = []
+        unstable: list[str] = []
+        for path, (location, entry) in wanted.items():
+            if entry.kind == DIR:
+                if path not in self.staged:
+                    self._make(self.disk.mkdir, location, path)
+                dirs.append((location, entry))
+                self.staged[path] = Staged(location, entry)
+            elif path in self.staged:
+                continue
+            elif (content := contents.get(path)) is not None:
+                self.staged[path] = self._from_content(path, location, entry, content)
+            elif entry.kind == FILE:
+                jobs.append(Job(path, location, entry))
+            else:
+                self._symlink(location, path, entry)
+                self.staged[path] = Staged(location, entry)
+        unstable += self._copy(jobs, source, progress)
+        for location, entry in reversed(dirs):
+            fd = self.cursor.at(location)
+            self.disk.set_meta(fd, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
+        return Plan(steps, plan.parents), unstable
+
+    def digest_of(self, path: str) -> str:
+        found = self.staged.get(path)
+        return found.digest if found else ""
+
+    def discard(self) -> None:
+        """Forget the unit: nothing of it was visible."""
+        self.close()
+        retire_as_waste(self.control, UNIT)
+
+    def close(self) -> None:
+        if self.slots != -1:
+            self.cursor.close()
+            self.disk.close(self.slots)
+            self.disk.close(self.unit)
+            self.slots = self.unit = -1
+
+    # -- the parts of stage()
+    def _with_slot(self, step: Step, contents: Mapping[str, Content]) -> Step:
+        if step.kind == META:
+            return step
+        slot = self._slot_of.get(step.path)
+        content = contents.get(step.path)
+        if isinstance(content, Spooled):
+            slot = content.slot
+        elif slot is None:
+            slot = self.new_slot()
+        self._slot_of[step.path] = slot
+        return step._replace(slot=slot)
+
+    def _drop_unwanted(self, wanted: Mapping[str, tuple[str, Entry]]) -> None:
+        for path in sorted(self.staged, reverse=True):
+            have = self.staged[path]
+            want = wanted.get(path)
+            if want is not None and want[0] == have.location:
+                if want[1] == have.wanted or want[1].kind == DIR == have.wanted.kind:
+                    continue
+            parent, name = self.cursor.split(have.location)
+            self.cursor.at("")  # do not stand in what is about to go
+            parent, name = self.cursor.split(have.location)
+            remove_tree(self.disk, parent, name)
+            del self.staged[path]
+
+    def _make(self, verb: object, location: str, path: str) -> None:
+        assert callable(verb)
+        parent, name = self.cursor.split(location)
+        try:
+            verb(parent, name)
+        except OSError as error:
+            raise from_oserror(error, f"cannot stage {shown(path)}") from None
+
+    def _symlink(self, location: str, path: str, entry: Entry) -> None:
+        self._make(lambda at, name: self.disk.symlink(entry.target, at, name), location, path)
+        parent, name = self.cursor.split(location)
+        self.disk.set_meta_at(parent, name, entry.uid, entry.gid, None, entry.mtime_ns)
+
+    def _from_content(self, path: str, location: str, entry: Entry, content: Content) -> Staged:
+        if isinstance(content, Linked):
+            link_file(self.control.tree, content.path, self.cursor, location)
+            return Staged(location, entry, entry.digest)
+        if location != content.slot:
+            parent, name = self.cursor.split(location)
+            self.disk.rename_new(self.slots, content.slot, parent, name)
+        parent, name = self.cursor.split(location)
+        self.disk.set_meta_at(parent, name, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
+        return Staged(location, entry, content.digest)
+
+    def _copy(self, jobs: list[Job], source: Source | None, progress: Progress) -> list[str]:
+        if not jobs:
+            return []
+        assert source is not None, "a plan with files needs the source they come from"
+        unstable = []
+        for job in jobs:
+            progress.check()
+            copied = copy_file(source, self.cursor, job, progress)
+            if copied is None:
+                unstable.append(job.path)
+            else:
+                self.staged[job.path] = Staged(job.location, job.entry, copied)
+                self.bytes_staged += job.entry.size
+                progress.advance(1)
+        return unstable
+
+
+def _locations(steps: Iterable[Step]) -> Iterable[tuple[str, tuple[str, Entry]]]:
+    """``(path, (location in the slots, entry))`` of all that enters, parents before children."""
+    for step in steps:
+        if step.kind in (META, REMOVE) or step.new is None:
+            continue
+        yield step.path, (step.slot, step.new)
+        skip = len(step.path)
+        for path, entry in step.inside:
+            yield path, (step.slot + path[skip:], entry)
+
+
+def retire_as_waste(control: Control, name: str) -> None:
+    """Move ``name`` out of its meaning by one rename, then delete it piece by piece."""
+    with control.opened(RETIRED, make=True) as retired:
+        waste = f"{len(control.disk.scandir(retired))}-{name}"
+        control.disk.rename_new(control.fd, name, retired, waste)
+        remove_tree(control.disk, retired, waste)

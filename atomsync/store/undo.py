@@ -1,0 +1,213 @@
+"""Taking a sealed unit back, by identity.
+
+``decide`` is pure: from which object is at the path and which is in the slot, it tells what to do.
+It asks nothing about progress, so it is right after any crash, in any order of what became durable,
+and doing it twice does nothing the second time. An object that is neither the old nor the new
+one belongs to another writer: it is never overwritten and never deleted, and what cannot go back to
+its path is moved to ``conflicts/`` and reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from atomsync.fs.cursor import Cursor, parent_of
+from atomsync.fs.disk import Disk
+from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
+from atomsync.store.control import CONFLICTS, Control
+from atomsync.store.seal import look_at
+from atomsync.store.swapping import move, settle, swap
+from atomsync.tree.entry import DIR, LINK, SEEN, Entry, look_deep, same_object, untouched
+from atomsync.tree.path import joined, shown
+from atomsync.tree.scan import subtree
+
+NOTHING, TAKE_OUT, SWAP_BACK, PUT_BACK, DROP_NAME, KEEP = (
+    "nothing",
+    "take out",
+    "swap back",
+    "put back",
+    "drop name",
+    "keep",
+)
+
+
+class Conflict(NamedTuple):
+    """An object of another writer (or an old version with no way back), and where it is kept."""
+
+    path: str
+    kept: str
+    why: str
+
+
+def decide(step: Step, at_path: Entry | None, in_slot: Entry | None) -> str:
+    """What undoing this swap takes, given what is in its two places now."""
+    new_at_path = at_path is not None and step.new is not None and same_object(step.new, at_path)
+    if step.kind == CREATE:
+        return TAKE_OUT if new_at_path else NOTHING
+    if in_slot is None:
+        return NOTHING  # never applied, or undone already
+    if at_path is not None and same_object(at_path, in_slot):
+        return DROP_NAME  # one rename became durable by half: both names, one inode
+    if step.kind == REMOVE:
+        return PUT_BACK if at_path is None else KEEP
+    if step.new is not None and same_object(step.new, in_slot):
+        return NOTHING  # never applied, or undone already
+    if new_at_path:
+        return SWAP_BACK
+    return PUT_BACK if at_path is None else KEEP
+
+
+def roll_back(control: Control, slots: int, unit_id: str, steps: Sequence[Step]) -> list[Conflict]:
+    """Undo whatever of ``steps`` took place. Needs no space but for names; OSError leaves it resumable."""
+    conflicts: list[Conflict] = []
+    make_writable(control, steps)
+    for step in reversed(steps):
+        if step.kind != META:
+            conflicts += _undo_swap(control, slots, unit_id, step)
+    for step in reversed(steps):
+        if step.old is not None and (step.kind == META or step.old.kind == DIR):
+            conflicts += _undo_meta(control, step)
+    return conflicts
+
+
+def make_writable(control: Control, steps: Sequence[Step]) -> None:
+    """Give ourselves, for the time of the swaps, the write bit of directories that must change.
+
+    Only a user who is not root needs it: on the directories in which swaps happen, and on the
+    directories that move (their ``..`` changes). The META steps and the rollback set the modes right.
+    """
+    disk = control.disk
+    for path in sorted(unwritable(steps)):
+        now = look_at(control.tree, path)
+        if now is not None and now.kind == DIR and now.mode & 0o300 != 0o300:
+            if path:
+                at, name = control.tree.split(path)
+                disk.set_meta_at(at, name, -1, -1, now.mode | 0o700, None)
+            else:
+                disk.set_meta(control.root, -1, -1, now.mode | 0o700, None)
+
+
+def unwritable(steps: Sequence[Step]) -> set[str]:
+    """The directories without their owner's write bit that swaps happen in or move."""
+    closed = set()
+    parents = {parent_of(step.path) for step in steps if step.kind != META}
+    for step in steps:
+        for entry in (step.old, step.new):
+            if entry is None or entry.kind != DIR or entry.mode & 0o300 == 0o300:
+                continue
+            if step.kind != META or step.path in parents:
+                closed.add(step.path)
+    return closed
+
+
+def _undo_swap(control: Control, slots: int, unit_id: str, step: Step) -> list[Conflict]:
+    disk, able = control.disk, control.capabilities
+    try:
+        at, name = control.tree.split(step.path)
+    except (FileNotFoundError, NotADirectoryError):
+        return _kept(control, slots, unit_id, step, "the directory it belongs to is gone")
+    settle(disk, able, slots, step.slot, at, name)
+    at_path = look_deep(disk, at, name)
+    in_slot = look_deep(disk, slots, step.slot)
+    action = decide(step, at_path, in_slot)
+    if action == TAKE_OUT and in_slot is None:
+        move(disk, able, at, name, slots, step.slot)
+    elif action == TAKE_OUT:
+        if step.new is not None and step.new.kind != DIR:  # one inode, both names: see DROP_NAME
+            disk.unlink(at, name)
+    elif action == SWAP_BACK:
+        swap(disk, able, slots, step.slot, at, name)
+    elif action == PUT_BACK:
+        move(disk, able, slots, step.slot, at, name)
+    elif action == DROP_NAME:
+        if in_slot is not None and in_slot.kind != DIR:
+            disk.unlink(slots, step.slot)
+    elif action == KEEP:
+        return _kept(control, slots, unit_id, step, "another version was saved at its path")
+    if action in (TAKE_OUT, SWAP_BACK) and not _pristine(disk, slots, step):
+        return _kept(control, slots, unit_id, step, "it was edited after it was put there")
+    return []
+
+
+def _pristine(disk: Disk, slots: int, step: Step) -> bool:
+    """Whether the new object, back in its slot, is still exactly what was staged."""
+    now = look_deep(disk, slots, step.slot)
+    if now is None or step.new is None or not same_object(step.new, now):
+        return False
+    if now.kind != DIR:
+        return (now.size, now.mtime_ns, now.target) == (step.new.size, step.new.mtime_ns, step.new.target)
+    return same_subtree(disk, slots, step.slot, step.path, step.inside, inodes=False)
+
+
+def same_subtree(
+    disk: Disk,
+    at: int,
+    name: str,
+    path: str,
+    expected: Sequence[tuple[str, Entry]],
+    *,
+    inodes: bool,
+) -> bool:
+    """Whether directory ``name`` holds exactly ``expected`` (full paths below ``path``).
+
+    Compared are kind, mode, size, times, owner and target; with ``inodes`` the inodes as well.
+    """
+    wanted = dict(expected)
+    seen = 0
+    top = disk.open_dir(at, name)
+    try:
+        with Cursor(disk, top) as cursor:
+            for below, entry in subtree(cursor, ""):
+                want = wanted.get(joined(path, below))
+                if want is None or want.kind != entry.kind:
+                    return False
+                if inodes and not untouched(want, entry):
+                    return False
+                if entry.kind != DIR and (want.size, want.mtime_ns, want.target) != (
+                    entry.size,
+                    entry.mtime_ns,
+                    entry.target,
+                ):
+                    return False
+                seen += 1
+    finally:
+        disk.close(top)
+    return seen == len(wanted)
+
+
+def _undo_meta(control: Control, step: Step) -> list[Conflict]:
+    old = step.old
+    assert old is not None
+    now = look_at(control.tree, step.path)
+    if now is None or not same_object(old, now) or now[:SEEN] == old[:SEEN]:
+        return []
+    if now.kind != DIR and step.new is not None and step.kind == META:
+        if now[:SEEN] != step.new[:SEEN]:
+            return [Conflict(step.path, step.path, "its attributes were changed by someone else; left so")]
+    set_seen(control, step.path, old)
+    return []
+
+
+def set_seen(control: Control, path: str, entry: Entry) -> None:
+    """Owner, mode and mtime of ``entry``, given to what is at ``path``."""
+    mode = None if entry.kind == LINK else entry.mode
+    if path:
+        at, name = control.tree.split(path)
+        control.disk.set_meta_at(at, name, entry.uid, entry.gid, mode, entry.mtime_ns)
+    else:
+        control.disk.set_meta(control.root, entry.uid, entry.gid, mode, entry.mtime_ns)
+
+
+def _kept(control: Control, slots: int, unit_id: str, step: Step, why: str) -> list[Conflict]:
+    """Move what is in the slot to ``conflicts/<unit id>/``, if anything is."""
+    if look_deep(control.disk, slots, step.slot) is None:
+        return []
+    with control.opened(CONFLICTS, unit_id, make=True) as kept:
+        move(control.disk, control.capabilities, slots, step.slot, kept, step.slot)
+        control.disk.fsync(kept)
+    return [Conflict(step.path, f"{CONFLICTS}/{unit_id}/{step.slot}", why)]
+
+
+def conflict_text(conflict: Conflict) -> str:
+    return f"{shown(conflict.path)}: {conflict.why}; kept as {conflict.kept}"

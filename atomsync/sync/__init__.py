@@ -1,0 +1,7 @@
+"""Use cases: the only place that wires the rooms together.
+
+roots    SRC and DST as the operator named them, checked against each other
+compare  two trees walked side by side into changes
+push     one unit of work that makes DST hold what SRC holds
+phases   how long each phase took
+"""

@@ -1,0 +1,243 @@
+"""Two trees walked side by side into changes.
+
+One directory at a time, so memory is bounded by what differs and not by what there is. Directories
+that only the source has are walked whole (all of it enters); those only the destination has are walked
+only if they may be removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from atomsync.errors import AtomSyncError, from_oserror
+from atomsync.fs.cursor import Cursor
+from atomsync.plan.change import Change
+from atomsync.store.copying import digest_file
+from atomsync.store.progress import Progress
+from atomsync.tree.diff import Ownership, diff
+from atomsync.tree.entry import DIR, FILE, OTHER, SEEN, Entry, entry_of, special_name
+from atomsync.tree.filters import GITIGNORE, Filters
+from atomsync.tree.path import is_reserved, joined, shown
+from atomsync.tree.scan import listing
+
+_GITIGNORE_MAX_BYTES = 1 << 20
+
+
+class Rules(NamedTuple):
+    """What is in scope and what counts as a difference. ``skipped`` paths are left alone on both sides."""
+
+    filters: Filters
+    ownership: Ownership
+    delete: bool = False
+    checksum: bool = False
+    one_file_system: bool = False
+    skipped: frozenset[str] = frozenset()
+
+
+class Comparison(NamedTuple):
+    """``changes`` in the order met; ``left_out``: path → what it is (special files); ``protected``:
+    excluded paths met in directories that would go; ``unstable``: directories that vanished while
+    they were read; ``settled``: racy paths found equal by content."""
+
+    changes: list[Change]
+    unchanged: int
+    left_out: dict[str, str]
+    protected: list[str]
+    unstable: list[str]
+    settled: list[str]
+
+
+class Comparer:
+    """``source`` and ``destination`` stand at the two roots; ``destination`` is None if there is none yet.
+
+    ``racy`` maps paths whose equality only content can show to the digest the destination has.
+    """
+
+    def __init__(
+        self,
+        source: Cursor,
+        destination: Cursor | None,
+        rules: Rules,
+        racy: Mapping[str, str],
+        progress: Progress,
+    ) -> None:
+        self.source, self.destination, self.rules = source, destination, rules
+        self.racy, self.progress = racy, progress
+        self._racy_parents = {path.rpartition("/")[0] for path in racy}
+        self.result = Comparison([], 0, {}, [], [], [])
+        self._unchanged = 0
+        self._device = 0
+
+    def run(self) -> Comparison:
+        """Raises AccessError for what may not be read, Interrupted."""
+        root = entry_of(self.source.disk.fstat(self.source.root))
+        old_root = None
+        if self.destination is not None:
+            old_root = entry_of(self.destination.disk.fstat(self.destination.root))
+        self._device = root.dev
+        pending: list[tuple[str, Entry, Entry | None]] = [("", root, old_root)]
+        while pending:
+            self.progress.check()
+            path, new, old = pending.pop()
+            pending.extend(reversed(self._directory(path, new, old)))
+        return self.result._replace(unchanged=self._unchanged)
+
+    def _directory(self, path: str, new: Entry, old: Entry | None) -> list[tuple[str, Entry, Entry | None]]:
+        """Compare one directory; returns those below it that are to be compared in turn."""
+        rules, changes = self.rules, self.result.changes
+        have = self._listing(self.destination, path) if old is not None and self.destination else {}
+        try:
+            want = self._listing(self.source, path)
+        except (FileNotFoundError, NotADirectoryError):
+            self.result.unstable.append(path)
+            return []
+        self._keep_in_scope(path, want, have)
+        verdicts = self._verdicts(path, want, have)
+        found = diff(want, have, rules.ownership, verdicts)
+        self._unchanged += found.unchanged
+        self.progress.advance(len(want))
+        below: list[tuple[str, Entry, Entry | None]] = []
+        swaps = len(found.created) + len(found.replaced)
+        for name in found.created:
+            entry, here = want[name], joined(path, name)
+            changes.append(Change(here, None, rules.ownership.wanted(entry)))
+            if entry.kind == DIR and self._enters(entry):
+                below.append((here, entry, None))
+        for name in found.replaced:
+            entry, here, gone = want[name], joined(path, name), have[name]
+            changes.append(Change(here, gone, rules.ownership.wanted(entry, gone)))
+            if gone.kind == DIR:
+                self._displace(here, keep_protected=False)
+            if entry.kind == DIR and self._enters(entry):
+                below.append((here, entry, None))
+        for name in found.metadata:
+            wanted = rules.ownership.wanted(want[name], have[name])
+            changes.append(Change(joined(path, name), have[name], wanted, content=False))
+        if rules.delete:
+            swaps += sum(self._remove(joined(path, name), have[name]) for name in found.removed)
+        for name in found.both:
+            if self._enters(want[name]):
+                below.append((joined(path, name), want[name], have[name]))
+            else:
+                self._directory_metadata(joined(path, name), want[name], have[name], touched=False)
+        if old is not None:
+            self._directory_metadata(path, new, old, touched=swaps > 0)
+        return below
+
+    def _directory_metadata(self, path: str, new: Entry, old: Entry, *, touched: bool) -> None:
+        """A directory whose names change gets its time set, also when it has the right one now."""
+        wanted = self.rules.ownership.wanted(new, old)
+        if touched or wanted[:SEEN] != old[:SEEN]:
+            self.result.changes.append(Change(path, old, wanted, content=False))
+            self._unchanged += wanted[:SEEN] == old[:SEEN]
+        else:
+            self._unchanged += 1
+
+    def _keep_in_scope(self, path: str, want: dict[str, Entry], have: dict[str, Entry]) -> None:
+        """Take out of both listings what is excluded, reserved, skipped or special."""
+        filters, skipped = self.rules.filters, self.rules.skipped
+        if filters.gitignore and GITIGNORE in want and want[GITIGNORE].kind == FILE:
+            filters.learn(path, self._text(joined(path, GITIGNORE)))
+        for names in (want, have):
+            for name in [name for name in names if name[0] == "." and is_reserved(name)]:
+                del names[name]
+            if filters.active:
+                for name in list(names):
+                    if filters.excludes(joined(path, name), is_dir=names[name].kind == DIR):
+                        del names[name]
+            if skipped:
+                for name in [name for name in names if joined(path, name) in skipped]:
+                    del names[name]
+        for name in [name for name, entry in want.items() if entry.kind == OTHER]:
+            kind = special_name(self.source.disk.lstat(self.source.at(path), name).st_mode)
+            self.result.left_out[joined(path, name)] = kind
+            del want[name]
+            have.pop(name, None)
+
+    def _verdicts(self, path: str, want: Mapping[str, Entry], have: Mapping[str, Entry]) -> dict[str, bool]:
+        """Name → whether the contents differ, for the names where only reading can tell."""
+        verdicts: dict[str, bool] = {}
+        if self.rules.checksum:
+            names: Collection[str] = want.keys() & have.keys()
+        elif path in self._racy_parents:
+            names = [name for name in want.keys() & have.keys() if joined(path, name) in self.racy]
+        else:
+            return verdicts
+        for name in names:
+            new, old, here = want[name], have[name], joined(path, name)
+            if new.kind != FILE or old.kind != FILE or new.size != old.size:
+                continue
+            if self.rules.checksum:
+                assert self.destination is not None
+                verdicts[name] = self._digest(self.source, here) != self._digest(self.destination, here)
+            elif new.mtime_ns == old.mtime_ns:
+                verdicts[name] = self._digest(self.source, here) != self.racy[here]
+            if verdicts.get(name) is False and here in self.racy:
+                self.result.settled.append(here)
+        return verdicts
+
+    def _remove(self, path: str, entry: Entry) -> bool:
+        """Record the removal of what the destination has too much; False if it holds protected paths."""
+        kept = self._displace(path, keep_protected=True) if entry.kind == DIR else False
+        if not kept:
+            self.result.changes.append(Change(path, entry, None))
+        return not kept
+
+    def _displace(self, top: str, *, keep_protected: bool) -> bool:
+        """Record that all below directory ``top`` goes. Excluded paths in it are protected: with
+        ``keep_protected`` they stay, and so do the directories above them. Returns whether any did."""
+        assert self.destination is not None
+        members: list[tuple[str, Entry]] = []
+        kept: set[str] = set()
+        pending = [top]
+        while pending:
+            directory = pending.pop()
+            for name, entry in sorted(self._listing(self.destination, directory).items()):
+                path = joined(directory, name)
+                if self.rules.filters.excludes(path, is_dir=entry.kind == DIR) or path in self.rules.skipped:
+                    self.result.protected.append(path)
+                    while path := path.rpartition("/")[0]:
+                        kept.add(path)
+                    continue
+                members.append((path, entry))
+                if entry.kind == DIR:
+                    pending.append(path)
+        for path, entry in members:
+            if not (keep_protected and path in kept):
+                self.result.changes.append(Change(path, entry, None))
+        return top in kept
+
+    def _enters(self, entry: Entry) -> bool:
+        return not self.rules.one_file_system or entry.dev == self._device
+
+    def _listing(self, tree: Cursor | None, path: str) -> dict[str, Entry]:
+        assert tree is not None
+        try:
+            return listing(tree.disk, tree.at(path))
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError as error:
+            raise self._unreadable(error, tree, path) from None
+
+    def _digest(self, tree: Cursor, path: str) -> str:
+        try:
+            fd = tree.disk.open_file(*tree.split(path))
+            try:
+                return digest_file(tree.disk, fd)[0]
+            finally:
+                tree.disk.close(fd)
+        except OSError as error:
+            raise self._unreadable(error, tree, path) from None
+
+    def _text(self, path: str) -> str:
+        fd = self.source.disk.open_file(*self.source.split(path))
+        try:
+            data = self.source.disk.pread(fd, _GITIGNORE_MAX_BYTES, 0)
+        finally:
+            self.source.disk.close(fd)
+        return data.decode("utf-8", "surrogateescape")
+
+    def _unreadable(self, error: OSError, tree: Cursor, path: str) -> AtomSyncError:
+        side = "source" if tree is self.source else "destination"
+        return from_oserror(error, f"cannot read {shown(path or '.')} in the {side}")

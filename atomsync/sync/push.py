@@ -1,0 +1,199 @@
+"""``push``: DST comes to hold the contents of SRC, in one unit of work."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from atomsync.errors import SourceUnstable, from_oserror
+from atomsync.fs.cursor import Cursor
+from atomsync.fs.disk import Disk
+from atomsync.plan.change import Change
+from atomsync.plan.guards import check_displaced, check_mounts, check_names
+from atomsync.plan.plan import normal_form
+from atomsync.store.commit import Receipt
+from atomsync.store.copying import Source, is_unchanged
+from atomsync.store.progress import Progress
+from atomsync.store.recovery import CLEAN, Recovery
+from atomsync.store.store import KEEP_UNITS, open_store
+from atomsync.fs.mounts import mounts_below
+from atomsync.fs.posix import PosixDisk
+from atomsync.sync.compare import Comparer, Comparison, Rules
+from atomsync.sync.phases import Phases
+from atomsync.sync.roots import check_roots
+from atomsync.tree.diff import Ownership
+from atomsync.tree.entry import DIR
+from atomsync.tree.filters import Filters
+from atomsync.tree.path import shown
+from atomsync.unit.work import UnitOfWork
+
+FAIL, SKIP = "fail", "skip"
+_TRIES = 4
+_PAUSE_S = 0.1
+
+
+class Report(NamedTuple):
+    """What a push did, or with ``dry_run`` would do (then ``receipt`` is None).
+
+    ``left_out``: special files, path → kind. ``skipped``: paths left as they are because they kept
+    changing. ``seconds`` is wall time, ``phases_ms`` what of it each phase took.
+    """
+
+    receipt: Receipt | None
+    changes: tuple[Change, ...]
+    unchanged: int
+    left_out: dict[str, str]
+    skipped: tuple[str, ...]
+    recovery: Recovery
+    seconds: float
+    phases_ms: dict[str, float]
+
+
+def push(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    delete: bool = False,
+    dry_run: bool = False,
+    checksum: bool = False,
+    filters: Filters | None = None,
+    one_file_system: bool = False,
+    on_unstable: str = FAIL,
+    durability: str = "full",
+    verify: str = "readback",
+    state_dir: str | os.PathLike[str] | None = None,
+    keep: int = KEEP_UNITS,
+    message: str = "",
+    progress: Progress | None = None,
+) -> Report:
+    """Make ``destination`` hold the contents of ``source``, all or nothing.
+
+    Without ``delete`` nothing is removed. Raises the members of ``errors.AtomSyncError``; whatever it
+    raises but InDoubt, the destination is as it was.
+    """
+    src, dst = os.fspath(source), os.fspath(destination)
+    state = None if state_dir is None else os.fspath(state_dir)
+    check_roots(src, dst, state)
+    phases = Phases(progress or Progress())
+    disk = PosixDisk()
+    rules = Rules(filters or Filters(), _ownership(), delete, checksum, one_file_system)
+    with _opened(disk, src) as root:
+        origin = Source(disk, root)
+        if dry_run:
+            return _dry_run(disk, origin, dst, rules, phases)
+        store = open_store(dst, durability=durability, verify=verify, keep=keep, state_dir=state)
+        with UnitOfWork(store, source=origin, message=message, progress=phases) as unit:
+            recovery = unit.session.recovery
+            found, skipped = _settle(unit, origin, rules, on_unstable, phases)
+            receipt = unit.commit()
+    phases.finish()
+    return Report(
+        receipt,
+        tuple(found.changes),
+        found.unchanged,
+        found.left_out,
+        skipped,
+        recovery,
+        phases.seconds,
+        phases.ms,
+    )
+
+
+def _settle(
+    unit: UnitOfWork, origin: Source, rules: Rules, on_unstable: str, phases: Phases
+) -> tuple[Comparison, tuple[str, ...]]:
+    """Compare and stage until every member of the unit was seen unchanged after the last was staged.
+
+    A source that moves is compared again; what is staged and still fits stays staged.
+    """
+    tolerated: set[str] = set()
+    for attempt in range(1, 3 * _TRIES):
+        phases.phase("scan")
+        comparer = Comparer(
+            origin.cursor, unit.session.control.tree, rules, unit.session.manifest.racy(), phases
+        )
+        found = comparer.run()
+        if found.settled:
+            unit.session.manifest.settle(found.settled)
+        check_displaced(normal_form(found.changes).steps, found.protected, delete=rules.delete)
+        unit.expunge_all()
+        for change in found.changes:
+            unit.register(change)
+        unit.flush()
+        phases.phase("check")
+        unit.checked_ns = time.time_ns()
+        unstable = {*found.unstable, *unit.unstable, *_moved(origin, found.changes, phases)} - tolerated
+        if not unstable:
+            return found, tuple(sorted({*rules.skipped, *tolerated}))
+        if attempt >= _TRIES:
+            if on_unstable == FAIL or attempt == 3 * _TRIES - 1:
+                raise _unstable(unstable)
+            directories = {change.path for change in found.changes if change.new and change.new.kind == DIR}
+            tolerated |= unstable & directories  # taken as they were read; each member is checked itself
+            rules = rules._replace(skipped=rules.skipped | (unstable - directories))
+        else:
+            time.sleep(_PAUSE_S * attempt)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _moved(origin: Source, changes: Collection[Change], progress: Progress) -> Iterator[str]:
+    for change in changes:
+        if change.new is not None and not is_unchanged(origin, change.path, change.new):
+            yield change.path
+    progress.check()
+
+
+def _dry_run(disk: Disk, origin: Source, dst: str, rules: Rules, phases: Phases) -> Report:
+    """The first half of a push, with the same guards; touches nothing, not even a control directory."""
+    phases.phase("scan")
+    if os.path.isdir(dst):
+        with _opened(disk, dst) as root, Cursor(disk, root) as tree:
+            found = Comparer(origin.cursor, tree, rules, {}, phases).run()
+            name_max = disk.space(root).name_max
+    else:
+        found = Comparer(origin.cursor, None, rules, {}, phases).run()
+        name_max = os.statvfs(os.path.dirname(os.path.abspath(dst))).f_namemax
+    plan = normal_form(found.changes)
+    check_displaced(plan.steps, found.protected, delete=rules.delete)
+    check_names(plan.steps, name_max)
+    check_mounts(plan.steps, mounts_below(dst))
+    phases.finish()
+    return Report(
+        None,
+        tuple(found.changes),
+        found.unchanged,
+        found.left_out,
+        (),
+        Recovery(CLEAN),
+        phases.seconds,
+        phases.ms,
+    )
+
+
+@contextlib.contextmanager
+def _opened(disk: Disk, path: str) -> Iterator[int]:
+    try:
+        fd = disk.open_root(path)
+    except OSError as error:
+        raise from_oserror(error, f"cannot open {shown(path)}") from None
+    try:
+        yield fd
+    finally:
+        disk.close(fd)
+
+
+def _ownership() -> Ownership:
+    return Ownership(os.geteuid() == 0, os.geteuid(), frozenset([os.getegid(), *os.getgroups()]))
+
+
+def _unstable(paths: Collection[str]) -> SourceUnstable:
+    first = sorted(paths)[:10]
+    more = f" and {len(paths) - 10:,} more" if len(paths) > 10 else ""
+    return SourceUnstable(
+        "the source kept changing while it was staged",
+        ", ".join(shown(path or ".") for path in first) + more,
+        "Nothing was committed. Run it when the writer rests, or leave these out: --on-unstable skip",
+    )

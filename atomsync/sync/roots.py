@@ -1,0 +1,70 @@
+"""SRC and DST as the operator named them: do they exist, are they directories, do they overlap?"""
+
+from __future__ import annotations
+
+import os
+
+from atomsync.errors import RootError, RootsOverlap, from_oserror
+from atomsync.tree.path import shown
+
+
+def check_roots(source: str, destination: str, state_dir: str | None = None) -> None:
+    """Raises RootError, RootsOverlap or AccessError; changes nothing. DST may be missing, its parent not."""
+    if not os.path.isdir(source):
+        why = "it does not exist" if not os.path.lexists(source) else "it is not a directory"
+        raise RootError(f"cannot push from {shown(source)}", why, "SRC names a directory; its contents are pushed.")
+    if not os.path.isdir(destination) and os.path.lexists(destination):
+        dangling = os.path.islink(destination) and not os.path.exists(destination)
+        why = "it is a symbolic link to nothing" if dangling else "it is not a directory"
+        raise RootError(f"cannot push to {shown(destination)}", why, "Remove it, or name another DST.")
+    above = os.path.dirname(os.path.abspath(destination))
+    if not os.path.isdir(destination) and not os.path.isdir(above):
+        raise RootError(
+            f"cannot push to {shown(destination)}",
+            f"{shown(above)} does not exist",
+            "Make it first; only the last component of DST is made.",
+        )
+    pairs = [("SRC", source, "DST", destination)]
+    if state_dir is not None:
+        pairs += [("SRC", source, "--state-dir", state_dir), ("DST", destination, "--state-dir", state_dir)]
+    for name, path, other_name, other in pairs:
+        relation = _relation(path, other)
+        if relation:
+            raise RootsOverlap(
+                f"cannot use {name} {shown(path)} with {other_name} {shown(other)}",
+                relation.format(name, other_name),
+                "Choose directories that do not contain each other.",
+            )
+    try:
+        with os.scandir(source):
+            pass
+    except OSError as error:
+        raise from_oserror(error, f"cannot read {shown(source)}") from None
+
+
+def _relation(one: str, other: str) -> str:
+    """Judged by what the paths lead to, through links and bind mounts alike."""
+    mine, theirs = _lineage(one), _lineage(other)
+    if mine[0] == theirs[0]:
+        return "they are the same directory"
+    if mine[0] in theirs:
+        return "{1} lies inside {0}"
+    if theirs[0] in mine:
+        return "{0} lies inside {1}"
+    return ""
+
+
+def _lineage(path: str) -> list[tuple[int, int] | str]:
+    """(st_dev, st_ino) of a directory and of those above it, nearest first; its name if it does not exist."""
+    path = os.path.realpath(path)
+    found: list[tuple[int, int] | str] = []
+    while True:
+        try:
+            status = os.stat(path)
+            found.append((status.st_dev, status.st_ino))
+        except FileNotFoundError:
+            found.append(path)
+        parent = os.path.dirname(path)
+        if parent == path:
+            return found
+        path = parent
