@@ -51,4 +51,4 @@ def read_decision(control: Control, unit: int, unit_id: str) -> str | None:
 
 def _text(unit_id: str, decision: str) -> bytes:
     said = f"{unit_id} {decision}"
-    return f"{said} {xxhash.xxh3_128_hexdigest(said)}\n".encode()
+    return f"{said} {xxhash.xxh3_128_hexdigest(said.encode())}\n".encode()

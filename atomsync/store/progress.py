@@ -21,6 +21,9 @@ class Progress:
     def advance(self, files: int = 0, size: int = 0) -> None:
         """``size`` in bytes."""
 
+    def close(self) -> None:
+        """The operation is over, well or badly."""
+
     def check(self) -> None:
         if self.stopping:
             raise Interrupted(

@@ -1,0 +1,14 @@
+"""Words in, words out: the command line.
+
+app      the command group, and how every error becomes a message and an exit status
+push     ``atomsync push``
+recover  ``atomsync recover``
+status   ``atomsync status``
+render   what a person reads
+records  what a program reads (``--json``)
+bar      the progress bar on a terminal
+"""
+
+from atomsync.cli.app import main
+
+__all__ = ["main"]

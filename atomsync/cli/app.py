@@ -1,0 +1,99 @@
+"""The command group, and how every error becomes a message and an exit status.
+
+No traceback reaches a user; ``ATOMSYNC_DEBUG=1`` shows it to whoever looks for a bug.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from atomsync.cli import records, render
+from atomsync.errors import AtomSyncError, UsageError, from_oserror
+
+_COMMANDS = {
+    "push": "Make DST hold the contents of SRC, in one all-or-nothing unit.",
+    "recover": "Finish or undo what a crash left in DST.",
+    "status": "Show the last unit of DST, and whether one is unfinished.",
+}
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module when it is called, so that ``--version`` costs next to nothing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"atomsync.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="atomsync", message="atomsync %(version)s")
+def group() -> None:
+    """Make a directory follow another in whole batches.
+
+    Every new byte is staged on DST's own filesystem and verified before anything is touched; then
+    the batch is committed by renames. After any crash DST is all old or all new.
+
+    \b
+    atomsync push site/ /srv/www            copy what is new or changed
+    atomsync push --delete site/ /srv/www   mirror: also remove what SRC lacks
+    atomsync push -n site/ /srv/www         only say what would happen
+    """
+
+
+def main() -> NoReturn:
+    """The ``atomsync`` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; returns its exit status."""
+    try:
+        return int(group.main(arguments, prog_name="atomsync", standalone_mode=False) or 0)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        shown = error.format_message()
+        hint = f"Try: {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
+        return _failed(UsageError(shown, "", hint), arguments)
+    except (click.Abort, KeyboardInterrupt):
+        return 20
+    except AtomSyncError as error:
+        return _failed(error, arguments)
+    except BrokenPipeError:
+        # The reader of our output went away; what we did to DST is done or undone by now.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _failed(from_oserror(error, f"cannot use {error.filename or 'the disk'}"), arguments)
+    except Exception as error:
+        if os.environ.get("ATOMSYNC_DEBUG"):
+            raise
+        told = AtomSyncError(
+            "internal error",
+            f"{type(error).__name__}: {error}",
+            "This is a bug in atomsync; please report it. ATOMSYNC_DEBUG=1 shows where it happened.",
+        )
+        return _failed(told, arguments)
+
+
+def _failed(error: AtomSyncError, arguments: list[str]) -> int:
+    if "--json" in arguments:
+        click.echo(records.failure(error))
+    else:
+        click.echo(render.failure(error), err=True)
+    return error.exit_status
