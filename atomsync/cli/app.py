@@ -40,7 +40,9 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="atomsync", message="atomsync %(version)s")
 def group() -> None:
     """Make a directory follow another in whole batches.
@@ -68,7 +70,11 @@ def run(arguments: list[str]) -> int:
         return done.exit_code
     except click.ClickException as error:
         shown = error.format_message()
-        hint = f"Try: {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
+        hint = (
+            f"Try: {error.ctx.command_path} --help"
+            if isinstance(error, click.UsageError) and error.ctx
+            else ""
+        )
         return _failed(UsageError(shown, "", hint), arguments)
     except (click.Abort, KeyboardInterrupt):
         return 20

@@ -69,10 +69,11 @@ def notices(report: Report) -> Iterator[str]:
     """What a person should know beside the result."""
     yield from recovery(report.recovery)
     if report.left_out:
-        listed = [f"{shown(path)} ({kind})" for path, kind in sorted(report.left_out.items())]
-        yield f"left out, not a file, directory or link: {_some(listed)}"
+        special = [f"{shown(path)} ({kind})" for path, kind in sorted(report.left_out.items())]
+        yield f"left out, not a file, directory or link: {_some(special)}"
     if report.skipped:
-        yield f"left as they are, they kept changing: {_some([shown(path or '.') for path in report.skipped])}"
+        moving = [shown(path or ".") for path in report.skipped]
+        yield f"left as they are, they kept changing: {_some(moving)}"
     if report.receipt is not None:
         for warning in report.receipt.warnings:
             yield f"warning: {warning}"

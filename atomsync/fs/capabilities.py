@@ -42,7 +42,7 @@ def probe(disk: Disk, at: int) -> Capabilities:
         exchange = _tried(lambda: disk.exchange(at, "a", at, "b")) and (
             _content(disk, at, "a") == b"second" and _content(disk, at, "b") == b"first"
         )
-        rename_new = _tried(lambda: disk.rename_new(at, "a", at, "c")) and _content(disk, at, "b") != b""
+        rename_new = _refuses_existing(disk, at) and _tried(lambda: disk.rename_new(at, "a", at, "c"))
         link = _tried(lambda: disk.link(at, "b", at, "d"))
         return Capabilities(exchange, rename_new, link, disk.syncfs_trusted(at))
     finally:
@@ -60,6 +60,18 @@ def _tried(verb: object) -> bool:
             return False
         raise
     return True
+
+
+def _refuses_existing(disk: Disk, at: int) -> bool:
+    try:
+        disk.rename_new(at, "a", at, "b")
+    except OSError as error:
+        if error.errno == errno.EEXIST:
+            return True
+        if error.errno in _UNSUPPORTED:
+            return False
+        raise
+    return False
 
 
 def _content(disk: Disk, at: int, name: str) -> bytes:

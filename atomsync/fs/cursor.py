@@ -86,7 +86,9 @@ class Cursor:
         found = self.disk.fstat(fd)
         if (found.st_dev, found.st_ino) != self._identities.pop(here - 1):
             self.disk.close(fd)
-            raise OSError(errno.ESTALE, "a directory was moved away meanwhile", "/".join(self._names[:here]))
+            where = "/".join(self._names[:here])
+            self.close()
+            raise OSError(errno.ESTALE, "a directory was moved away meanwhile", where)
         self._oldest = here - 1
         return fd
 
@@ -96,9 +98,3 @@ class Cursor:
         self.disk.close(self._fds[self._oldest])
         self._fds[self._oldest] = _GIVEN_UP
         self._oldest += 1
-
-
-def parent_of(path: str) -> str:
-    """The path of the directory that holds ``path``; ``""`` is the root."""
-    return path.rpartition("/")[0]
-

@@ -63,11 +63,9 @@ class PosixDisk:
         return os.open(name, _LOCK, 0o600, dir_fd=at)
 
     def library_path(self, at: int, name: str) -> str:
-        if sys.platform == "linux":
+        if not hasattr(fcntl, "F_GETPATH"):
             return f"/proc/self/fd/{at}/{name}"
-        if hasattr(fcntl, "F_GETPATH"):
-            return os.fsdecode(fcntl.fcntl(at, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0")) + "/" + name
-        return ":memory:"
+        return os.fsdecode(fcntl.fcntl(at, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0")) + "/" + name
 
     # -- looking
     def scandir(self, fd: int) -> list[tuple[str, Stat]]:
@@ -161,10 +159,10 @@ class PosixDisk:
     def set_meta_at(
         self, at: int, name: str, uid: int, gid: int, mode: int | None, mtime_ns: int | None
     ) -> None:
-        if uid != -1 or gid != -1:
-            os.chown(name, uid, gid, dir_fd=at, follow_symlinks=False)
         if mode is not None:
-            _chmod_nofollow(at, name, mode)
+            _set_owner_and_mode(at, name, uid, gid, mode)
+        elif uid != -1 or gid != -1:
+            os.chown(name, uid, gid, dir_fd=at, follow_symlinks=False)
         if mtime_ns is not None:
             os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=at, follow_symlinks=False)
 
@@ -218,6 +216,8 @@ def _call(function: str, *arguments: object) -> int:
 
 
 def _rename(at: int, name: str, to: int, other: str, flags: int) -> None:
+    if "\0" in name or "\0" in other:  # C would read the name only up to there
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
     try:
         _call("renameat2", at, os.fsencode(name), to, os.fsencode(other), flags)
     except OSError as error:
@@ -225,12 +225,15 @@ def _rename(at: int, name: str, to: int, other: str, flags: int) -> None:
         raise
 
 
-def _chmod_nofollow(at: int, name: str, mode: int) -> None:
-    # Linux had no fchmodat that refuses links until 6.6: pin the inode, look, then chmod that inode.
+def _set_owner_and_mode(at: int, name: str, uid: int, gid: int, mode: int) -> None:
+    # Linux had no fchmodat that refuses links until 6.6: pin the inode, look, then change that inode.
     fd = os.open(name, getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
     try:
         if stat_module.S_ISLNK(os.fstat(fd).st_mode):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
-        os.chmod(f"/proc/self/fd/{fd}" if hasattr(os, "O_PATH") else fd, mode)
+        pinned: int | str = f"/proc/self/fd/{fd}" if hasattr(os, "O_PATH") else fd
+        if uid != -1 or gid != -1:
+            os.chown(pinned, uid, gid)
+        os.chmod(pinned, mode)
     finally:
         os.close(fd)

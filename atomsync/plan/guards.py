@@ -55,13 +55,13 @@ def check_space(steps: Iterable[Step], space: Space) -> None:
     if need_bytes > space.bytes_free:
         raise NoSpace(
             "not enough space at the destination",
-            f"this unit stages {need_bytes:,} bytes before the old versions can go, {space.bytes_free:,} are free",
+            f"this unit stages {need_bytes:,} bytes, {space.bytes_free:,} are free",
             "Free some space there; the destination is unchanged.",
         )
     if space.inodes_free is not None and need_inodes > space.inodes_free:
         raise NoSpace(
             "not enough inodes at the destination",
-            f"this unit makes {need_inodes:,} new files and directories, {space.inodes_free:,} inodes are free",
+            f"this unit makes {need_inodes:,} files and directories, {space.inodes_free:,} inodes are free",
             "Remove some files there; the destination is unchanged.",
         )
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from atomsync.fs.cursor import parent_of
 from atomsync.plan.change import Change
 from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
 from atomsync.tree.entry import DIR, Entry
+from atomsync.tree.path import parent_of
 
 
 class Plan(NamedTuple):

@@ -11,16 +11,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
-from atomsync.fs.cursor import Cursor, parent_of
+from atomsync.fs.cursor import Cursor
 from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.control import Control
 from atomsync.tree.entry import DIR, FILE
+from atomsync.tree.path import parent_of
 
 FULL, NONE = "full", "none"
 _SMALL_UNIT_MAX = 8
 
 
-def staged_is_durable(control: Control, unit: int, slots: int, steps: Iterable[Step], durability: str) -> None:
+def staged_is_durable(
+    control: Control, unit: int, slots: int, steps: Iterable[Step], durability: str
+) -> None:
     """B1: the staged bytes, their names, and the journal. Before it no visible name may change."""
     if durability == NONE:
         return

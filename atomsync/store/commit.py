@@ -63,12 +63,19 @@ def commit(control: Control, stage: Stage, sealed: SealedUnit) -> tuple[str, flo
     try:
         window_ms = _swap_all(control, stage.slots, steps)
         _check_displaced(control, stage.slots, steps)
-        swaps_are_durable(control, stage.slots, steps, sealed.durability)
+        _make_durable(control, stage, sealed)
     except BaseException as error:
         _take_back(control, stage, sealed, error)
         raise
     _write_commit(control, stage, sealed)
     return control.capabilities.swap_class, window_ms
+
+
+def _make_durable(control: Control, stage: Stage, sealed: SealedUnit) -> None:
+    try:
+        swaps_are_durable(control, stage.slots, sealed.steps, sealed.durability)
+    except OSError as error:
+        raise from_oserror(error, f"cannot make unit {sealed.header.id} durable") from None
 
 
 def _swap_all(control: Control, slots: int, steps: tuple[Step, ...]) -> float:
@@ -176,7 +183,10 @@ def counts(steps: tuple[Step, ...]) -> tuple[int, int, int]:
     for step in steps:
         if step.kind == META:
             if step.new is not None and step.old is not None:
-                same = step.old.kind == DIR and step.old._replace(mtime_ns=0)[:7] == step.new._replace(mtime_ns=0)[:7]
+                same = (
+                    step.old.kind == DIR
+                    and step.old._replace(mtime_ns=0)[:7] == step.new._replace(mtime_ns=0)[:7]
+                )
                 updated += not same
             continue
         created += (step.kind == CREATE) + len(step.inside)

@@ -88,6 +88,12 @@ class Control:
         self.disk.truncate(fd, 0)
         self.disk.write(fd, text.encode(), 0)
 
+    @property
+    def lock_fd(self) -> int:
+        """The descriptor that holds the lock: a helper process that has it too keeps the store locked."""
+        assert self._lock is not None, "the store must be locked"
+        return self._lock
+
     def holder(self) -> str:
         """Who has the lock now; "" if nobody."""
         fd = self.disk.open_lock(self.fd, LOCK)
@@ -217,7 +223,9 @@ def _open_control_fd(disk: Disk, root: int, path: str, state_dir: str | None, *,
                 os.mkdir(state_dir, 0o700)
         elif not os.path.isdir(state_dir):
             return None
-        return _opening(lambda: disk.open_root(state_dir), f"cannot open the state directory {shown(state_dir)}")
+        return _opening(
+            lambda: disk.open_root(state_dir), f"cannot open the state directory {shown(state_dir)}"
+        )
     where = f"{shown(path)}/{CONTROL_NAME}"
     try:
         return disk.open_dir(root, CONTROL_NAME)
@@ -254,7 +262,7 @@ def _untrusted(where: str, why: str) -> ControlUntrusted:
     return ControlUntrusted(
         f"cannot trust the control directory {shown(where)}",
         why,
-        "If it is yours: chown it to yourself and chmod 0700. If you do not know it: look inside, move it away.",
+        "If it is yours: chown it to you and chmod 0700. If you do not know it: look inside, move it away.",
     )
 
 

@@ -79,16 +79,14 @@ def encode(header: Header, steps: tuple[Step, ...]) -> tuple[bytes, int]:
 
 def commit_record(unit_id: str, steps: tuple[Step, ...]) -> bytes:
     """The bytes that, once durable behind END, make the unit committed."""
-    frames = 2 + sum(
-        1 + _frames_for(len(step.inside)) + _frames_for(len(step.displaced)) for step in steps
-    )
+    frames = 2 + sum(1 + _frames_for(len(step.inside)) + _frames_for(len(step.displaced)) for step in steps)
     return _frame(unit_id, frames, COMMIT, b"")
 
 
 def decode(data: bytes) -> Journal:
     """Read a journal back; raises JournalError unless everything up to END is exactly as written."""
     frames = _frames(data)
-    kind, payload, unit_id, end = next(frames)
+    kind, payload, end = next(frames, (0, None, 0))
     if kind != BEGIN:
         raise _bad("it does not begin with BEGIN")
     header = _header(payload)
@@ -104,7 +102,7 @@ def decode(data: bytes) -> Journal:
             inside.clear()
             displaced.clear()
 
-    for kind, payload, _, end in frames:
+    for kind, payload, end in frames:  # noqa: B007  # end is used behind the loop
         if kind == STEP:
             finished()
             steps.append(_step(payload, len(steps)))
@@ -122,7 +120,7 @@ def decode(data: bytes) -> Journal:
     else:
         raise _bad("it ends before END")
     rest = data[end:]
-    commit = commit_record(unit_id, tuple(steps))
+    commit = commit_record(header.id, tuple(steps))
     if len(rest) > COMMIT_SPACE_BYTES or any(rest[len(commit) :]):
         raise _bad("something stands behind the place of COMMIT")
     return Journal(header, tuple(steps), rest[: len(commit)] == commit)
@@ -139,8 +137,8 @@ def _digest(unit_id: str, number: int, kind: int, payload: bytes) -> bytes:
     return xxhash.xxh3_128_digest(b"%s %d %d " % (unit_id.encode(), number, kind) + payload)
 
 
-def _frames(data: bytes) -> Iterator[tuple[int, Any, str, int]]:
-    """``(type, payload, unit id, offset behind the frame)`` of each, up to the first that ends it."""
+def _frames(data: bytes) -> Iterator[tuple[int, Any, int]]:
+    """``(type, payload, offset behind the frame)`` of each, up to the first that ends it."""
     if len(data) > JOURNAL_MAX_BYTES:
         raise _bad("it is larger than any journal we write")
     at = number = 0
@@ -161,7 +159,7 @@ def _frames(data: bytes) -> Iterator[tuple[int, Any, str, int]]:
             unit_id = _unit_id(payload)
         if data[end - _DIGEST_BYTES : end] != _digest(unit_id, number, kind, payload):
             raise _bad(f"the digest of record {number} does not match")
-        yield kind, _json(payload), unit_id, end
+        yield kind, _json(payload), end
         at, number = end, number + 1
 
 

@@ -103,7 +103,9 @@ class Manifest:
             return self._connected()
 
     def _connected(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._control.disk.library_path(self._control.fd, MANIFEST), isolation_level="DEFERRED")
+        db = sqlite3.connect(
+            self._control.disk.library_path(self._control.fd, MANIFEST), isolation_level="DEFERRED"
+        )
         try:
             db.execute("PRAGMA synchronous = OFF")
             db.execute("PRAGMA journal_mode = MEMORY")

@@ -9,13 +9,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from atomsync.errors import DiskError, JournalError
+from atomsync.plan.step import CREATE, REPLACE
 from atomsync.store.barrier import FULL, swaps_are_durable
 from atomsync.store.control import JOURNAL, SLOTS, UNIT, Control
 from atomsync.store.decision import ABORT, COMMIT, read_decision, write_decision
 from atomsync.store.history import empty_retired, read_journal, retire_to_history
 from atomsync.store.journal import Journal
+from atomsync.store.seal import look_at
 from atomsync.store.staging import retire_as_waste
 from atomsync.store.undo import Conflict, roll_back
+from atomsync.tree.entry import same_object
 from atomsync.tree.path import shown
 
 CLEAN, DISCARDED, ROLLED_BACK, FINISHED = "clean", "discarded", "rolled back", "finished"
@@ -56,19 +59,36 @@ def recover(control: Control) -> Recovery:
 
 def _decide(control: Control, journal: Journal) -> Recovery:
     unit_id = journal.header.id
+    conflicts: list[Conflict] = []
     with control.opened(UNIT) as unit:
         decision = read_decision(control, unit, unit_id)
-        with control.opened(UNIT, SLOTS) as slots:
-            if decision is None and journal.committed:
+        if decision != COMMIT and not control.has(UNIT, SLOTS):
+            _nothing_was_swapped(control, journal, decision)
+            decision = ABORT
+        elif decision != COMMIT:
+            with control.opened(UNIT, SLOTS) as slots:
+                decision = COMMIT if decision is None and journal.committed else ABORT
+                if decision == ABORT:
+                    conflicts = roll_back(control, slots, unit_id, journal.steps)
                 swaps_are_durable(control, slots, journal.steps, FULL)
-                write_decision(control, unit, unit_id, COMMIT, durable=True)
-                decision = COMMIT
-            elif decision != COMMIT:
-                conflicts = roll_back(control, slots, unit_id, journal.steps)
-                swaps_are_durable(control, slots, journal.steps, FULL)
-                write_decision(control, unit, unit_id, ABORT, durable=True)
+                write_decision(control, unit, unit_id, decision, durable=True)
     if decision == COMMIT:
         retire_to_history(control, unit_id)
         return Recovery(FINISHED, unit_id, "it was committed; only cleaning up was left")
     retire_as_waste(control, UNIT)
     return Recovery(ROLLED_BACK, unit_id, "it was cut before its commit point", tuple(conflicts))
+
+
+def _nothing_was_swapped(control: Control, journal: Journal, decision: str | None) -> None:
+    """Slots are durable before the first swap and until a decision is. So without them either nothing
+    was swapped yet, or all is decided; anything else is somebody's doing, and needs a person."""
+    if decision is not None:
+        return
+    for step in journal.steps:
+        now = look_at(control.tree, step.path) if step.kind in (CREATE, REPLACE) else None
+        if journal.committed or (now is not None and step.new is not None and same_object(step.new, now)):
+            raise JournalError(
+                f"cannot recover unit {journal.header.id} in {shown(control.where)}",
+                f"{shown(step.path)} was already swapped, but the old versions are gone from unit/slots",
+                "Nothing was touched. docs/recovery.md says how to look at it and what to do.",
+            )

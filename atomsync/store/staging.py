@@ -10,7 +10,7 @@ file that changed while we copied is staged again without the other fifty thousa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from atomsync.errors import from_oserror
@@ -19,6 +19,7 @@ from atomsync.plan.plan import Plan
 from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.control import RETIRED, SLOTS, UNIT, Control, remove_tree
 from atomsync.store.copying import Job, Source, copy_file, link_file
+from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
 from atomsync.store.progress import Progress
 from atomsync.tree.entry import DIR, FILE, Entry
 from atomsync.tree.path import shown
@@ -142,10 +143,8 @@ class Stage:
         for path in sorted(self.staged, reverse=True):
             have = self.staged[path]
             want = wanted.get(path)
-            if want is not None and want[0] == have.location:
-                if want[1] == have.wanted or want[1].kind == DIR == have.wanted.kind:
-                    continue
-            parent, name = self.cursor.split(have.location)
+            if want is not None and _still_fits(have, *want):
+                continue
             self.cursor.at("")  # do not stand in what is about to go
             parent, name = self.cursor.split(have.location)
             remove_tree(self.disk, parent, name)
@@ -180,16 +179,29 @@ class Stage:
             return []
         assert source is not None, "a plan with files needs the source they come from"
         unstable = []
-        for job in jobs:
-            progress.check()
-            copied = copy_file(source, self.cursor, job, progress)
-            if copied is None:
+        if is_worth_it(jobs, source, self.cursor):
+            outcomes = copy_in_two(jobs, source, self.cursor, self.control.lock_fd, progress)
+        else:
+            outcomes = self._copy_here(jobs, source, progress)
+        for job, digest in outcomes:
+            if digest is None:
                 unstable.append(job.path)
             else:
-                self.staged[job.path] = Staged(job.location, job.entry, copied)
+                self.staged[job.path] = Staged(job.location, job.entry, digest)
                 self.bytes_staged += job.entry.size
-                progress.advance(1)
         return unstable
+
+    def _copy_here(self, jobs: list[Job], source: Source, progress: Progress) -> Iterator[Outcome]:
+        for job in jobs:
+            progress.check()
+            yield job, copy_file(source, self.cursor, job, progress)
+            progress.advance(1)
+
+
+def _still_fits(have: Staged, location: str, entry: Entry) -> bool:
+    if have.location != location:
+        return False
+    return entry == have.wanted or entry.kind == DIR == have.wanted.kind
 
 
 def _locations(steps: Iterable[Step]) -> Iterable[tuple[str, tuple[str, Entry]]]:

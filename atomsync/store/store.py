@@ -72,8 +72,8 @@ class Status(NamedTuple):
 class Store:
     """``path`` need not exist yet; its parent must. Cheap to make, holds nothing open, may be shared."""
 
-    def __init__(self, path: str, options: Options = Options(), disk: Disk | None = None) -> None:
-        self.path, self.options = path, options
+    def __init__(self, path: str, options: Options | None = None, disk: Disk | None = None) -> None:
+        self.path, self.options = path, options or Options()
         self.disk: Disk = disk or PosixDisk()
 
     @contextlib.contextmanager
@@ -179,7 +179,9 @@ class Session:
         check_space(plan.steps, space)
         check_mounts(plan.steps, mounts_below(self.store.path))
 
-    def flush(self, plan: Plan, source: Source | None, contents: Mapping[str, Content]) -> tuple[Plan, list[str]]:
+    def flush(
+        self, plan: Plan, source: Source | None, contents: Mapping[str, Content]
+    ) -> tuple[Plan, list[str]]:
         """Stage and verify; see ``Stage.stage``."""
         self.progress.phase("stage", *bytes_entering(plan.steps))
         try:
@@ -241,8 +243,9 @@ class Session:
     def _retire(self, sealed: SealedUnit) -> Iterable[str]:
         """(8)"""
         try:
+            manifest = self.manifest  # opened first: it would read a unit that has retired from its journal
             retire_to_history(self.control, sealed.header.id)
-            self.manifest.apply(sealed.header, sealed.steps)
+            manifest.apply(sealed.header, sealed.steps)
             yield from prune(self.control, self.store.options.keep)
         except (OSError, sqlite3.Error, AtomSyncError) as error:
             yield f"the unit is committed, but tidying up after it failed: {error}"
@@ -276,7 +279,9 @@ def _id_time_ns(unit_id: str) -> int:
     import calendar
 
     day, clock, millis = unit_id.split("-")
-    return calendar.timegm(time.strptime(day + clock, "%Y%m%d%H%M%S")) * 1_000_000_000 + int(millis) * 1_000_000
+    return (
+        calendar.timegm(time.strptime(day + clock, "%Y%m%d%H%M%S")) * 1_000_000_000 + int(millis) * 1_000_000
+    )
 
 
 def _summary(control: Control) -> UnitSummary | None:

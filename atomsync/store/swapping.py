@@ -29,9 +29,12 @@ def swap(disk: Disk, able: Capabilities, slots: int, slot: str, at: int, name: s
         raise FileNotFoundError(errno.ENOENT, "nothing to swap", name)
     if able.link and DIR not in (here.kind, there.kind):
         disk.link(at, name, slots, aside)
+        disk.fsync(slots)  # the old version must have its second name before it loses the first
         disk.replace(slots, slot, at, name)
     else:
         move(disk, able, at, name, slots, aside)
+        disk.fsync(slots)
+        disk.fsync(at)
         move(disk, able, slots, slot, at, name)
     move(disk, able, slots, aside, slots, slot)
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from atomsync.fs.cursor import Cursor, parent_of
+from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
-from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
+from atomsync.plan.step import CREATE, META, REMOVE, Step
 from atomsync.store.control import CONFLICTS, Control
 from atomsync.store.seal import look_at
 from atomsync.store.swapping import move, settle, swap
 from atomsync.tree.entry import DIR, LINK, SEEN, Entry, look_deep, same_object, untouched
-from atomsync.tree.path import joined, shown
+from atomsync.tree.path import joined, parent_of, shown
 from atomsync.tree.scan import subtree
 
 NOTHING, TAKE_OUT, SWAP_BACK, PUT_BACK, DROP_NAME, KEEP = (
@@ -182,9 +182,8 @@ def _undo_meta(control: Control, step: Step) -> list[Conflict]:
     now = look_at(control.tree, step.path)
     if now is None or not same_object(old, now) or now[:SEEN] == old[:SEEN]:
         return []
-    if now.kind != DIR and step.new is not None and step.kind == META:
-        if now[:SEEN] != step.new[:SEEN]:
-            return [Conflict(step.path, step.path, "its attributes were changed by someone else; left so")]
+    if now.kind != DIR and step.new is not None and step.kind == META and now[:SEEN] != step.new[:SEEN]:
+        return [Conflict(step.path, step.path, "its attributes were changed by someone else; left so")]
     set_seen(control, step.path, old)
     return []
 

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from atomsync.errors import SourceUnstable, from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
+from atomsync.fs.mounts import mounts_below
+from atomsync.fs.posix import PosixDisk
 from atomsync.plan.change import Change
 from atomsync.plan.guards import check_displaced, check_mounts, check_names
 from atomsync.plan.plan import normal_form
@@ -19,8 +21,6 @@ from atomsync.store.copying import Source, is_unchanged
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, Recovery
 from atomsync.store.store import KEEP_UNITS, open_store
-from atomsync.fs.mounts import mounts_below
-from atomsync.fs.posix import PosixDisk
 from atomsync.sync.compare import Comparer, Comparison, Rules
 from atomsync.sync.phases import Phases
 from atomsync.sync.roots import check_roots

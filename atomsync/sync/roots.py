@@ -12,7 +12,9 @@ def check_roots(source: str, destination: str, state_dir: str | None = None) -> 
     """Raises RootError, RootsOverlap or AccessError; changes nothing. DST may be missing, its parent not."""
     if not os.path.isdir(source):
         why = "it does not exist" if not os.path.lexists(source) else "it is not a directory"
-        raise RootError(f"cannot push from {shown(source)}", why, "SRC names a directory; its contents are pushed.")
+        raise RootError(
+            f"cannot push from {shown(source)}", why, "SRC names a directory; its contents are pushed."
+        )
     if not os.path.isdir(destination) and os.path.lexists(destination):
         dangling = os.path.islink(destination) and not os.path.exists(destination)
         why = "it is a symbolic link to nothing" if dangling else "it is not a directory"

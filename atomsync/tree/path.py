@@ -31,6 +31,11 @@ def is_reserved(name: str) -> bool:
     return name[:1] == "." and name.rstrip(". ").casefold() == CONTROL_NAME
 
 
+def parent_of(path: str) -> str:
+    """The path of the directory that holds ``path``; ``""`` is the root."""
+    return path.rpartition("/")[0]
+
+
 def joined(parent: str, name: str) -> str:
     return f"{parent}/{name}" if parent else name
 

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import NamedTuple
 
 from atomsync.errors import SourceUnstable, UsageError, from_oserror
-from atomsync.fs.cursor import parent_of
 from atomsync.plan.change import Change
 from atomsync.plan.plan import normal_form
 from atomsync.store.commit import Receipt
@@ -18,11 +17,11 @@ from atomsync.store.progress import Progress
 from atomsync.store.staging import Linked, Spooled
 from atomsync.store.store import Session, Store
 from atomsync.tree.entry import DIR, FILE, LINK, Entry, entry_of, look
-from atomsync.tree.path import joined, parse, shown
+from atomsync.tree.path import joined, parent_of, parse, shown
 from atomsync.tree.scan import listing, subtree
 from atomsync.unit.books import Books
 from atomsync.unit.spool import SpoolWriter
-from atomsync.unit.state import CHANGE, COMMIT, COMMITTED, FAILED, FLUSH, PENDING, ROLLBACK, after
+from atomsync.unit.state import CHANGE, COMMIT, FAILED, FLUSH, PENDING, ROLLBACK, after
 
 Path = str | os.PathLike[str]
 _PUT_TRIES = 3
@@ -111,7 +110,7 @@ class UnitOfWork:
         self._record_file(name, self._fresh(name, FILE, mode, size), Spooled(writer.slot, digest))
 
     def put(self, path: Path, source_file: Path) -> None:
-        """Copy a file from anywhere, verified, with its mode and mtime. SourceUnstable if it keeps changing."""
+        """Copy a file from anywhere, verified, with its mode and mtime; SourceUnstable if it won't rest."""
         self._state = after(self._state, CHANGE)
         name = self._parent_checked(parse(path))
         where, base = os.path.split(os.path.abspath(os.fspath(source_file)))
@@ -125,7 +124,9 @@ class UnitOfWork:
             for _ in range(_PUT_TRIES):
                 entry = look(disk, parent, base)
                 if entry is None or entry.kind != FILE:
-                    raise UsageError(f"cannot put {shown(os.fspath(source_file))}", "it is not a regular file")
+                    raise UsageError(
+                        f"cannot put {shown(os.fspath(source_file))}", "it is not a regular file"
+                    )
                 slot = stage.new_slot()
                 source = Source(disk, parent)
                 digest = copy_file(source, stage.cursor, Job(base, slot, entry), self.session.progress)
@@ -136,7 +137,9 @@ class UnitOfWork:
                     return
         finally:
             disk.close(parent)
-        raise SourceUnstable(f"cannot put {shown(os.fspath(source_file))}", "it keeps changing while it is copied")
+        raise SourceUnstable(
+            f"cannot put {shown(os.fspath(source_file))}", "it keeps changing while it is copied"
+        )
 
     def mkdir(self, path: Path, *, mode: int = 0o755, parents: bool = False) -> None:
         """Make a directory. With ``parents`` missing ones are made too, and an existing one is no error."""
@@ -247,7 +250,9 @@ class UnitOfWork:
         else:
             try:
                 if self.unstable:
-                    raise SourceUnstable("cannot commit", f"{shown(self.unstable[0])} changed while it was staged")
+                    raise SourceUnstable(
+                        "cannot commit", f"{shown(self.unstable[0])} changed while it was staged"
+                    )
                 sealed = self.session.seal(self._plan, checked_ns=self.checked_ns, message=self.message)
                 receipt = self.session.commit(sealed)
             except BaseException:
@@ -304,7 +309,9 @@ class UnitOfWork:
         if parent:
             entry = self._entry(parent)
             if entry is None or entry.kind != DIR:
-                why = "its directory does not exist" if entry is None else f"{shown(parent)} is a {entry.kind}"
+                why = (
+                    "its directory does not exist" if entry is None else f"{shown(parent)} is a {entry.kind}"
+                )
                 raise UsageError(f"cannot change {shown(path)}", why, "mkdir(..., parents=True) makes it.")
         return path
 

@@ -1,0 +1,44 @@
+# Two commands do everything: `make demo` shows the main job on real input, `make test` runs every test.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test check tools bench clean
+
+demo: $(VENV)/installed
+	sh fixtures/demo.sh $(BIN)/atomsync $(BIN)/python build/demo
+
+test: tools $(VENV)/test-installed check
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Style, types and floors: what needs no test run.
+check: $(VENV)/test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/run.py --output docs/benchmarks.md
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/test-installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+# The judges and filesystems that tests use. Where we may not install, the tests that need one skip.
+TOOLS := rsync:rsync strace:strace mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs git:git diff:diffutils
+tools:
+	@missing=$$(for tool in $(TOOLS); do PATH=$$PATH:/sbin:/usr/sbin command -v $${tool%%:*} >/dev/null || echo $${tool##*:}; done); \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
+	elif [ -n "$$missing" ]; then echo "not installed here, their tests skip:" $$missing; fi
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
