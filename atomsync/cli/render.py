@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from atomsync.errors import AtomSyncError
 from atomsync.plan.change import Change
-from atomsync.store.recovery import CLEAN, Recovery
+from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.store.store import Status
 from atomsync.store.undo import conflict_text
 from atomsync.sync.push import Report
@@ -83,6 +83,9 @@ def notices(report: Report) -> Iterator[str]:
 
 def recovery(found: Recovery) -> Iterator[str]:
     if found.action == CLEAN:
+        return
+    if found.action == UNFINISHED:
+        yield f"note: the destination has an unfinished unit; {found.why}"
         return
     name = f"unit {found.unit_id}" if found.unit_id else "an unfinished unit"
     yield f"recovered: {name} was {found.action}: {found.why}"

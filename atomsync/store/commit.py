@@ -17,17 +17,15 @@ from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
 from atomsync.store.barrier import NONE, swaps_are_durable
 from atomsync.store.control import JOURNAL, UNIT, Control
 from atomsync.store.decision import ABORT, write_decision
-from atomsync.store.journal import commit_record
+from atomsync.store.opening import make_writable, restore_modes
 from atomsync.store.seal import SealedUnit, drifted
 from atomsync.store.staging import Stage, retire_as_waste
 from atomsync.store.swapping import move, swap
 from atomsync.store.undo import (
     conflict_text,
-    make_writable,
     roll_back,
     same_subtree,
     set_seen,
-    unwritable,
 )
 from atomsync.tree.entry import DIR, look, untouched
 from atomsync.tree.path import shown
@@ -80,7 +78,10 @@ def _make_durable(control: Control, stage: Stage, sealed: SealedUnit) -> None:
 
 def _swap_all(control: Control, slots: int, steps: tuple[Step, ...]) -> float:
     disk, able, tree = control.disk, control.capabilities, control.tree
-    make_writable(control, steps)
+    try:
+        make_writable(control, slots, steps)
+    except OSError as error:
+        raise from_oserror(error, f"cannot make a directory writable: {error.filename}") from None
     started = time.perf_counter_ns()
     for step in steps:
         kind, path = step.kind, step.path
@@ -101,23 +102,8 @@ def _swap_all(control: Control, slots: int, steps: tuple[Step, ...]) -> float:
                 raise drifted(path, error.strerror or "") from None
             raise from_oserror(error, f"cannot change {shown(path)}") from None
     window_ms = (time.perf_counter_ns() - started) / 1e6
-    _restore_modes(control, steps)
+    restore_modes(control, slots, steps)
     return window_ms
-
-
-def _restore_modes(control: Control, steps: tuple[Step, ...]) -> None:
-    """Directories opened for the swaps get their own mode back, unless a META step did that."""
-    done = {step.path for step in steps if step.kind == META and step.new is not None}
-    by_path = {step.path: step for step in steps}
-    for path in unwritable(steps) - done:
-        step = by_path.get(path)
-        entry = step and (step.new if step.kind in (CREATE, REPLACE) else step.old)
-        if entry is not None and entry.kind == DIR and step is not None and step.kind != REMOVE:
-            at, name = control.tree.split(path) if path else (-1, "")
-            if path:
-                control.disk.set_meta_at(at, name, -1, -1, entry.mode, None)
-            else:
-                control.disk.set_meta(control.root, -1, -1, entry.mode, None)
 
 
 def _check_displaced(control: Control, slots: int, steps: tuple[Step, ...]) -> None:
@@ -129,14 +115,12 @@ def _check_displaced(control: Control, slots: int, steps: tuple[Step, ...]) -> N
         found = look(control.disk, slots, step.slot)
         if found is None:
             raise drifted(step.path, "what was displaced is gone")
-        if old.kind == DIR:
-            # Its own mode may be one that make_writable gave it.
-            if not untouched(old._replace(mode=found.mode), found) or not same_subtree(
-                control.disk, slots, step.slot, step.path, step.displaced, inodes=True
-            ):
-                raise drifted(step.path, "its content changed after it was planned for")
-        elif not untouched(old, found):
+        if not untouched(old, found):
             raise drifted(step.path)
+        if old.kind == DIR and not same_subtree(
+            control.disk, slots, step.slot, step.path, step.displaced, inodes=True
+        ):
+            raise drifted(step.path, "its content changed after it was planned for")
 
 
 def _take_back(control: Control, stage: Stage, sealed: SealedUnit, cause: BaseException) -> None:
@@ -163,7 +147,7 @@ def _write_commit(control: Control, stage: Stage, sealed: SealedUnit) -> None:
     try:
         fd = disk.open_lock(stage.unit, JOURNAL)
         try:
-            disk.write(fd, commit_record(sealed.header.id, sealed.steps), sealed.commit_at)
+            disk.write(fd, sealed.commit_record, sealed.commit_at)
             if sealed.durability != NONE:
                 disk.fsync(fd)
         finally:

@@ -33,7 +33,7 @@ _HEAD = struct.Struct("<4sBBxxI")
 _DIGEST_BYTES = 16
 _PAYLOAD_MAX_BYTES = 1 << 20
 JOURNAL_MAX_BYTES = 1 << 30
-_MEMBERS_PER_FRAME = 1000
+_ENTRY_BYTES = 256  # more than the numbers of an entry take
 COMMIT_SPACE_BYTES = 64
 _KINDS = {FILE, DIR, LINK, OTHER}
 
@@ -54,8 +54,9 @@ class Journal(NamedTuple):
     committed: bool
 
 
-def encode(header: Header, steps: tuple[Step, ...]) -> tuple[bytes, int]:
-    """``(bytes of the journal, offset at which COMMIT belongs)``."""
+def encode(header: Header, steps: tuple[Step, ...]) -> tuple[bytes, int, bytes]:
+    """``(the journal, the offset at which COMMIT belongs, the bytes of COMMIT)``. Once these are
+    durable there, the unit is committed."""
     out = bytearray()
     number = 0
 
@@ -69,23 +70,18 @@ def encode(header: Header, steps: tuple[Step, ...]) -> tuple[bytes, int]:
     for step in steps:
         put(STEP, step._replace(inside=(), displaced=()))
         for kind, members in ((INSIDE, step.inside), (DISPLACED, step.displaced)):
-            for start in range(0, len(members), _MEMBERS_PER_FRAME):
-                put(kind, members[start : start + _MEMBERS_PER_FRAME])
+            for chunk in _chunks(members):
+                put(kind, chunk)
     put(END, len(steps))
     offset = len(out)
     out.extend(bytes(COMMIT_SPACE_BYTES))
-    return bytes(out), offset
-
-
-def commit_record(unit_id: str, steps: tuple[Step, ...]) -> bytes:
-    """The bytes that, once durable behind END, make the unit committed."""
-    frames = 2 + sum(1 + _frames_for(len(step.inside)) + _frames_for(len(step.displaced)) for step in steps)
-    return _frame(unit_id, frames, COMMIT, b"")
+    return bytes(out), offset, _frame(header.id, number, COMMIT, b"")
 
 
 def decode(data: bytes) -> Journal:
     """Read a journal back; raises JournalError unless everything up to END is exactly as written."""
     frames = _frames(data)
+    number = 0
     kind, payload, end = next(frames, (0, None, 0))
     if kind != BEGIN:
         raise _bad("it does not begin with BEGIN")
@@ -102,7 +98,7 @@ def decode(data: bytes) -> Journal:
             inside.clear()
             displaced.clear()
 
-    for kind, payload, end in frames:  # noqa: B007  # end is used behind the loop
+    for number, (kind, payload, end) in enumerate(frames, 2):  # noqa: B007  # both are used behind it
         if kind == STEP:
             finished()
             steps.append(_step(payload, len(steps)))
@@ -120,7 +116,7 @@ def decode(data: bytes) -> Journal:
     else:
         raise _bad("it ends before END")
     rest = data[end:]
-    commit = commit_record(header.id, tuple(steps))
+    commit = _frame(header.id, number, COMMIT, b"")
     if len(rest) > COMMIT_SPACE_BYTES or any(rest[len(commit) :]):
         raise _bad("something stands behind the place of COMMIT")
     return Journal(header, tuple(steps), rest[: len(commit)] == commit)
@@ -239,8 +235,16 @@ def _entry(fields: Any) -> Entry | None:
     return entry
 
 
-def _frames_for(members: int) -> int:
-    return -(-members // _MEMBERS_PER_FRAME)
+def _chunks(members: Members) -> Iterator[Members]:
+    """Cut so that a frame stays below its greatest size, however long the paths."""
+    start = size = 0
+    for here, (path, entry) in enumerate(members):
+        size += _ENTRY_BYTES + 6 * (len(path) + len(entry.target))  # JSON writes up to 6 bytes a character
+        if size > _PAYLOAD_MAX_BYTES:
+            yield members[start:here]
+            start, size = here, _ENTRY_BYTES + 6 * (len(path) + len(entry.target))
+    if start < len(members):
+        yield members[start:]
 
 
 def _bad(why: str) -> JournalError:

@@ -22,10 +22,12 @@ from atomsync.tree.entry import same_object
 from atomsync.tree.path import shown
 
 CLEAN, DISCARDED, ROLLED_BACK, FINISHED = "clean", "discarded", "rolled back", "finished"
+UNFINISHED = "unfinished"
 
 
 class Recovery(NamedTuple):
-    """What recovery found and did. ``action`` is one of the four words above."""
+    """What recovery found and did. ``action`` is one of the words above; a dry
+    run does nothing, and only says UNFINISHED."""
 
     action: str
     unit_id: str = ""

@@ -29,12 +29,13 @@ _WRITE_BYTES = 1 << 20
 class SealedUnit(NamedTuple):
     """A unit whose stage and journal are durable. Only ``seal`` and recovery's reader make one.
 
-    ``steps`` carry deep entries (with generation); ``commit_at`` is where COMMIT goes in the journal.
+    ``steps`` carry deep entries (with generation); ``commit_record`` goes into the journal at ``commit_at``.
     """
 
     header: Header
     steps: tuple[Step, ...]
     commit_at: int
+    commit_record: bytes
     durability: str
 
 
@@ -56,7 +57,7 @@ def seal(
     disk = control.disk
     steps = tuple(_deep(control, stage, step) for step in plan.steps)
     steps += tuple(_parent(control, path) for path in plan.parents)
-    data, commit_at = encode(header, steps)
+    data, commit_at, commit_record = encode(header, steps)
     progress.check()
     fd = disk.create(stage.unit, JOURNAL_DRAFT)
     try:
@@ -71,7 +72,7 @@ def seal(
     if verify == MEDIA:
         _verify_media(stage, progress)
     progress.check()
-    return SealedUnit(header, steps, commit_at, durability)
+    return SealedUnit(header, steps, commit_at, commit_record, durability)
 
 
 def _deep(control: Control, stage: Stage, step: Step) -> Step:

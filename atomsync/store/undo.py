@@ -16,10 +16,11 @@ from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.plan.step import CREATE, META, REMOVE, Step
 from atomsync.store.control import CONFLICTS, Control
+from atomsync.store.opening import make_writable
 from atomsync.store.seal import look_at
 from atomsync.store.swapping import move, settle, swap
 from atomsync.tree.entry import DIR, LINK, SEEN, Entry, look_deep, same_object, untouched
-from atomsync.tree.path import joined, parent_of, shown
+from atomsync.tree.path import joined, shown
 from atomsync.tree.scan import subtree
 
 NOTHING, TAKE_OUT, SWAP_BACK, PUT_BACK, DROP_NAME, KEEP = (
@@ -61,7 +62,7 @@ def decide(step: Step, at_path: Entry | None, in_slot: Entry | None) -> str:
 def roll_back(control: Control, slots: int, unit_id: str, steps: Sequence[Step]) -> list[Conflict]:
     """Undo whatever of ``steps`` took place. Needs no space but for names; OSError leaves it resumable."""
     conflicts: list[Conflict] = []
-    make_writable(control, steps)
+    make_writable(control, slots, steps)
     for step in reversed(steps):
         if step.kind != META:
             conflicts += _undo_swap(control, slots, unit_id, step)
@@ -69,36 +70,6 @@ def roll_back(control: Control, slots: int, unit_id: str, steps: Sequence[Step])
         if step.old is not None and (step.kind == META or step.old.kind == DIR):
             conflicts += _undo_meta(control, step)
     return conflicts
-
-
-def make_writable(control: Control, steps: Sequence[Step]) -> None:
-    """Give ourselves, for the time of the swaps, the write bit of directories that must change.
-
-    Only a user who is not root needs it: on the directories in which swaps happen, and on the
-    directories that move (their ``..`` changes). The META steps and the rollback set the modes right.
-    """
-    disk = control.disk
-    for path in sorted(unwritable(steps)):
-        now = look_at(control.tree, path)
-        if now is not None and now.kind == DIR and now.mode & 0o300 != 0o300:
-            if path:
-                at, name = control.tree.split(path)
-                disk.set_meta_at(at, name, -1, -1, now.mode | 0o700, None)
-            else:
-                disk.set_meta(control.root, -1, -1, now.mode | 0o700, None)
-
-
-def unwritable(steps: Sequence[Step]) -> set[str]:
-    """The directories without their owner's write bit that swaps happen in or move."""
-    closed = set()
-    parents = {parent_of(step.path) for step in steps if step.kind != META}
-    for step in steps:
-        for entry in (step.old, step.new):
-            if entry is None or entry.kind != DIR or entry.mode & 0o300 == 0o300:
-                continue
-            if step.kind != META or step.path in parents:
-                closed.add(step.path)
-    return closed
 
 
 def _undo_swap(control: Control, slots: int, unit_id: str, step: Step) -> list[Conflict]:
@@ -184,7 +155,11 @@ def _undo_meta(control: Control, step: Step) -> list[Conflict]:
         return []
     if now.kind != DIR and step.new is not None and step.kind == META and now[:SEEN] != step.new[:SEEN]:
         return [Conflict(step.path, step.path, "its attributes were changed by someone else; left so")]
-    set_seen(control, step.path, old)
+    try:
+        set_seen(control, step.path, old)
+    except PermissionError:
+        if step.new is not None:
+            raise  # what we could set, we can set back; the time of somebody else's directory we cannot
     return []
 
 

@@ -106,7 +106,7 @@ class Comparer:
                 below.append((here, entry, None))
         for name in found.replaced:
             entry, here, gone = want[name], joined(path, name), have[name]
-            changes.append(Change(here, gone, rules.ownership.wanted(entry, gone)))
+            changes.append(Change(here, gone, rules.ownership.wanted(entry)))
             if gone.kind == DIR:
                 self._displace(here, keep_protected=False)
             if entry.kind == DIR and self._enters(entry):
@@ -128,6 +128,7 @@ class Comparer:
     def _directory_metadata(self, path: str, new: Entry, old: Entry, *, touched: bool) -> None:
         """A directory whose names change gets its time set, also when it has the right one now."""
         wanted = self.rules.ownership.wanted(new, old)
+        touched = touched and self.rules.ownership.may_change(old)
         if touched or wanted[:SEEN] != old[:SEEN]:
             self.result.changes.append(Change(path, old, wanted, content=False))
             self._unchanged += wanted[:SEEN] == old[:SEEN]

@@ -17,9 +17,10 @@ from atomsync.plan.change import Change
 from atomsync.plan.guards import check_displaced, check_mounts, check_names
 from atomsync.plan.plan import normal_form
 from atomsync.store.commit import Receipt
+from atomsync.store.control import UNIT, open_control
 from atomsync.store.copying import Source, is_unchanged
 from atomsync.store.progress import Progress
-from atomsync.store.recovery import CLEAN, Recovery
+from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.store.store import KEEP_UNITS, open_store
 from atomsync.sync.compare import Comparer, Comparison, Rules
 from atomsync.sync.phases import Phases
@@ -83,7 +84,7 @@ def push(
     with _opened(disk, src) as root:
         origin = Source(disk, root)
         if dry_run:
-            return _dry_run(disk, origin, dst, rules, phases)
+            return _dry_run(disk, origin, dst, state, rules, phases)
         store = open_store(dst, durability=durability, verify=verify, keep=keep, state_dir=state)
         with UnitOfWork(store, source=origin, message=message, progress=phases) as unit:
             recovery = unit.session.recovery
@@ -146,10 +147,16 @@ def _moved(origin: Source, changes: Collection[Change], progress: Progress) -> I
     progress.check()
 
 
-def _dry_run(disk: Disk, origin: Source, dst: str, rules: Rules, phases: Phases) -> Report:
+def _dry_run(disk: Disk, origin: Source, dst: str, state: str | None, rules: Rules, phases: Phases) -> Report:
     """The first half of a push, with the same guards; touches nothing, not even a control directory."""
     phases.phase("scan")
+    recovery = Recovery(CLEAN)
     if os.path.isdir(dst):
+        control = open_control(disk, dst, state, make=False)
+        if control is not None:
+            if control.has(UNIT):
+                recovery = Recovery(UNFINISHED, "", "a push would recover it first, then compare")
+            control.close()
         with _opened(disk, dst) as root, Cursor(disk, root) as tree:
             found = Comparer(origin.cursor, tree, rules, {}, phases).run()
             name_max = disk.space(root).name_max
@@ -167,7 +174,7 @@ def _dry_run(disk: Disk, origin: Source, dst: str, rules: Rules, phases: Phases)
         found.unchanged,
         found.left_out,
         (),
-        Recovery(CLEAN),
+        recovery,
         phases.seconds,
         phases.ms,
     )

@@ -18,14 +18,20 @@ class Ownership(NamedTuple):
     uid: int
     groups: frozenset[int]
 
+    def may_change(self, existing: Entry) -> bool:
+        """Whether we may set mode and times of what is there: only its owner may."""
+        return self.everybody or existing.uid == self.uid
+
     def wanted(self, source: Entry, existing: Entry | None = None) -> Entry:
-        """``source`` as the destination can have it.
+        """``source`` as the destination can have it: as a new inode, or as ``existing`` with changes.
 
         An owner that may not be set stays that of ``existing`` (or becomes our own), and the bits
         that lend its rights go with it, as with ``cp -p``.
         """
         if self.everybody:
             return source
+        if existing is not None and existing.kind == DIR and not self.may_change(existing):
+            return existing  # a directory of somebody else: its names are ours to change, it is not
         uid, gid, mode = source.uid, source.gid, source.mode
         if uid != self.uid:
             uid = existing.uid if existing else self.uid
@@ -59,7 +65,10 @@ def diff(
     ``verdicts`` (name → contents differ) come from reading, and outrank it where they are given.
     Names are in sorted order, so a plan is the same each time.
     """
-    created, replaced, metadata, both = [], [], [], []
+    created: list[str] = []
+    replaced: list[str] = []
+    metadata: list[str] = []
+    both: list[str] = []
     unchanged = 0
     for name, new in source.items():
         old = destination.get(name)
@@ -75,7 +84,7 @@ def diff(
             if wanted[0] != old[0] or differ:
                 replaced.append(name)
             elif wanted[:SEEN] != old[:SEEN]:
-                metadata.append(name)
+                (metadata if ownership.may_change(old) else replaced).append(name)
             else:
                 unchanged += 1
     removed = sorted(destination.keys() - source.keys())

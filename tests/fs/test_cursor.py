@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import pytest
 
-from atomsync.fs.cursor import Cursor, parent_of
+from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.fs.posix import PosixDisk
 from atomsync.testing import Dir, File, Link, SimDisk, build, read
+from atomsync.tree.path import parent_of
 
 DEEP = 3000
 

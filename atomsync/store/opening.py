@@ -1,0 +1,67 @@
+"""Directories without their owner's write bit, opened for the time of the swaps.
+
+Renaming changes the directory it happens in, and a directory that moves changes itself (its ``..``).
+Root may do both whatever the mode; anybody else needs the write bit for a moment, as rsync does. The
+journal knows the right modes: ``restore_modes`` sets them after the swaps, a rollback sets the old ones.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypeGuard
+
+from atomsync.plan.step import META, Step
+from atomsync.store.control import Control
+from atomsync.store.seal import look_at
+from atomsync.tree.entry import DIR, Entry, look
+from atomsync.tree.path import parent_of
+
+_NEEDED = 0o300
+
+
+def make_writable(control: Control, slots: int, steps: Sequence[Step]) -> None:
+    """Open what the swaps of ``steps``, or their undoing, must change; wherever it is now."""
+    if os.geteuid() == 0:
+        return
+    for step in _closed(steps):
+        now = look_at(control.tree, step.path)
+        if _is_closed(now):
+            _set_mode(control, step.path, now.mode | _NEEDED)
+        if step.kind != META:
+            now = look(control.disk, slots, step.slot)
+            if _is_closed(now):
+                control.disk.set_meta_at(slots, step.slot, -1, -1, now.mode | _NEEDED, None)
+
+
+def restore_modes(control: Control, slots: int, steps: Sequence[Step]) -> None:
+    """After the swaps: each of them gets the mode it should have, at its path or in its slot."""
+    if os.geteuid() == 0:
+        return
+    for step in _closed(steps):
+        at_path = step.old if step.kind == META and step.new is None else step.new
+        if _is_closed(at_path):
+            _set_mode(control, step.path, at_path.mode)
+        if step.kind != META and _is_closed(step.old):
+            control.disk.set_meta_at(slots, step.slot, -1, -1, step.old.mode, None)
+
+
+def _closed(steps: Sequence[Step]) -> list[Step]:
+    parents = {parent_of(step.path) for step in steps if step.kind != META}
+    return [
+        step
+        for step in steps
+        if (step.kind != META or step.path in parents) and (_is_closed(step.old) or _is_closed(step.new))
+    ]
+
+
+def _is_closed(entry: Entry | None) -> TypeGuard[Entry]:
+    return entry is not None and entry.kind == DIR and entry.mode & _NEEDED != _NEEDED
+
+
+def _set_mode(control: Control, path: str, mode: int) -> None:
+    if path:
+        at, name = control.tree.split(path)
+        control.disk.set_meta_at(at, name, -1, -1, mode, None)
+    else:
+        control.disk.set_meta(control.root, -1, -1, mode, None)
