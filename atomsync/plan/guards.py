@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable
 
 from atomsync.errors import DestinationLimit, GuardTripped, NoSpace
 from atomsync.fs.disk import Space
-from atomsync.plan.step import META, REMOVE, Step
+from atomsync.plan.change import Change
+from atomsync.plan.step import META, Step
 from atomsync.tree.entry import DIR, FILE, Entry
 from atomsync.tree.path import shown
 
@@ -66,25 +67,26 @@ def check_space(steps: Iterable[Step], space: Space) -> None:
         )
 
 
-def check_displaced(steps: Iterable[Step], protected: Collection[str], *, delete: bool) -> None:
+def check_displaced(changes: Collection[Change], protected: Collection[str], *, delete: bool) -> None:
     """GuardTripped if a directory with content gives way to something else without leave.
 
     Without ``delete`` nothing is removed, so a directory that holds anything stays. With it, a
     directory that holds excluded paths (``protected``) stays all the same, as in rsync.
     """
-    for step in steps:
-        if step.old is None or step.old.kind != DIR or step.kind in (META, REMOVE):
+    for top, old, new, _ in changes:
+        if old is None or new is None or old.kind != DIR or new.kind == DIR:
             continue
-        kept = [path for path in protected if path.startswith(step.path + "/")]
-        if step.displaced and not delete:
+        kept = [path for path in protected if path.startswith(top + "/")]
+        displaced = sum(change.path.startswith(top + "/") for change in changes)
+        if displaced and not delete:
             raise GuardTripped(
-                f"cannot put a {step.new.kind if step.new else 'file'} in place of {shown(step.path)}",
-                f"there it is a directory with {len(step.displaced):,} entries",
+                f"cannot put a {new.kind} in place of {shown(top)}",
+                f"there it is a directory with {displaced:,} entries",
                 "Allow their removal with --delete, or leave the path out with --exclude.",
             )
         if kept:
             raise GuardTripped(
-                f"cannot replace the directory {shown(step.path)}",
+                f"cannot replace the directory {shown(top)}",
                 f"it holds excluded paths: {_listed(kept)}",
                 "Remove or move these by hand, or change the patterns.",
             )

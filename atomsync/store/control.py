@@ -84,9 +84,8 @@ class Control:
                 "Wait until it is done, then run this again.",
             )
         self._lock = fd
-        text = json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv[:4])[:200], "since": _now()})
-        self.disk.truncate(fd, 0)
-        self.disk.write(fd, text.encode(), 0)
+        with contextlib.suppress(OSError):  # information only: a full disk must not lock anybody out
+            self._sign(fd)
 
     @property
     def lock_fd(self) -> int:
@@ -113,6 +112,11 @@ class Control:
         self.tree.close()
         self.disk.close(self.fd)
         self.disk.close(self.root)
+
+    def _sign(self, fd: int) -> None:
+        text = json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv[:4])[:200], "since": _now()})
+        self.disk.truncate(fd, 0)
+        self.disk.write(fd, text.encode(), 0)
 
     # -- small verbs that several rooms of the store share
     @contextlib.contextmanager
@@ -236,7 +240,8 @@ def _open_control_fd(disk: Disk, root: int, path: str, state_dir: str | None, *,
         raise _untrusted(where, error.strerror or str(error)) from None
 
     def made() -> int:
-        disk.mkdir(root, CONTROL_NAME)
+        with contextlib.suppress(FileExistsError):  # another process was as quick
+            disk.mkdir(root, CONTROL_NAME)
         fd = disk.open_dir(root, CONTROL_NAME)
         disk.set_meta(fd, -1, -1, 0o700, None)  # not the setgid bit of a parent
         return fd

@@ -11,6 +11,7 @@ file that changed while we copied is staged again without the other fifty thousa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
 from typing import NamedTuple
 
 from atomsync.errors import from_oserror
@@ -218,6 +219,7 @@ def _locations(steps: Iterable[Step]) -> Iterable[tuple[str, tuple[str, Entry]]]
 def retire_as_waste(control: Control, name: str) -> None:
     """Move ``name`` out of its meaning by one rename, then delete it piece by piece."""
     with control.opened(RETIRED, make=True) as retired:
-        waste = f"{len(control.disk.scandir(retired))}-{name}"
+        taken = {found for found, _ in control.disk.scandir(retired)}
+        waste = next(found for number in count() if (found := f"{number}-{name}") not in taken)
         control.disk.rename_new(control.fd, name, retired, waste)
         remove_tree(control.disk, retired, waste)

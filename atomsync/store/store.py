@@ -91,7 +91,8 @@ class Store:
         finally:
             if session is not None:
                 session.close()
-            if made and (session is None or not session.committed):
+            unused = made and not (session is not None and session.committed)
+            if unused and (control is None or not control.has(UNIT)):
                 self._remove_root(control)
             elif control is not None:
                 control.close()

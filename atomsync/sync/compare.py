@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from atomsync.errors import AtomSyncError, from_oserror
+from atomsync.errors import AtomSyncError, GuardTripped, from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.change import Change
 from atomsync.store.copying import digest_file
@@ -138,6 +138,7 @@ class Comparer:
     def _keep_in_scope(self, path: str, want: dict[str, Entry], have: dict[str, Entry]) -> None:
         """Take out of both listings what is excluded, reserved, skipped or special."""
         filters, skipped = self.rules.filters, self.rules.skipped
+        there = set(have) if filters.active else set()
         if filters.gitignore and GITIGNORE in want and want[GITIGNORE].kind == FILE:
             filters.learn(path, self._text(joined(path, GITIGNORE)))
         for names in (want, have):
@@ -147,6 +148,13 @@ class Comparer:
                 for name in list(names):
                     if filters.excludes(joined(path, name), is_dir=names[name].kind == DIR):
                         del names[name]
+        for name in (there - have.keys()) & want.keys():
+            raise GuardTripped(
+                f"cannot create {shown(joined(path, name))}",
+                "at the destination something of another kind is there, which the patterns exclude",
+                "Remove it by hand, or change the patterns.",
+            )
+        for names in (want, have):
             if skipped:
                 for name in [name for name in names if joined(path, name) in skipped]:
                     del names[name]

@@ -119,7 +119,7 @@ def _settle(
         found = comparer.run()
         if found.settled:
             unit.session.manifest.settle(found.settled)
-        check_displaced(normal_form(found.changes).steps, found.protected, delete=rules.delete)
+        check_displaced(found.changes, found.protected, delete=rules.delete)
         unit.expunge_all()
         for change in found.changes:
             unit.register(change)
@@ -164,7 +164,7 @@ def _dry_run(disk: Disk, origin: Source, dst: str, state: str | None, rules: Rul
         found = Comparer(origin.cursor, None, rules, {}, phases).run()
         name_max = os.statvfs(os.path.dirname(os.path.abspath(dst))).f_namemax
     plan = normal_form(found.changes)
-    check_displaced(plan.steps, found.protected, delete=rules.delete)
+    check_displaced(found.changes, found.protected, delete=rules.delete)
     check_names(plan.steps, name_max)
     check_mounts(plan.steps, mounts_below(dst))
     phases.finish()

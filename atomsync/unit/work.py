@@ -62,6 +62,7 @@ class UnitOfWork:
         self._progress = progress
         self._books = Books()
         self._state = PENDING
+        self._flushed = False
         self._open = contextlib.ExitStack()
         self._session: Session | None = None
 
@@ -97,7 +98,7 @@ class UnitOfWork:
     @contextlib.contextmanager
     def open(self, path: Path, *, mode: int | None = None):  # type: ignore[no-untyped-def]
         """A binary file to write; it becomes pending when the ``with`` block ends without an exception."""
-        self._state = after(self._state, CHANGE)
+        self._changing()
         name = self._parent_checked(parse(path))
         stage = self.session.stage
         writer = SpoolWriter(stage, name)
@@ -111,7 +112,7 @@ class UnitOfWork:
 
     def put(self, path: Path, source_file: Path) -> None:
         """Copy a file from anywhere, verified, with its mode and mtime; SourceUnstable if it won't rest."""
-        self._state = after(self._state, CHANGE)
+        self._changing()
         name = self._parent_checked(parse(path))
         where, base = os.path.split(os.path.abspath(os.fspath(source_file)))
         stage = self.session.stage
@@ -143,7 +144,7 @@ class UnitOfWork:
 
     def mkdir(self, path: Path, *, mode: int = 0o755, parents: bool = False) -> None:
         """Make a directory. With ``parents`` missing ones are made too, and an existing one is no error."""
-        self._state = after(self._state, CHANGE)
+        self._changing()
         name = parse(path)
         if parents:
             above = parent_of(name)
@@ -159,7 +160,7 @@ class UnitOfWork:
 
     def symlink(self, path: Path, target: Path) -> None:
         """Let ``path`` be a symbolic link with this text, taken as it is."""
-        self._state = after(self._state, CHANGE)
+        self._changing()
         name = self._parent_checked(parse(path))
         entry = self._fresh(name, LINK, 0o777, 0)._replace(target=os.fspath(target))
         self._clear(name)
@@ -167,7 +168,7 @@ class UnitOfWork:
 
     def remove(self, path: Path) -> None:
         """Remove a file, a link, or a directory with all that is in it."""
-        self._state = after(self._state, CHANGE)
+        self._changing()
         name = parse(path)
         if self._entry(name) is None:
             raise UsageError(f"cannot remove {shown(name)}", "there is nothing")
@@ -176,7 +177,7 @@ class UnitOfWork:
 
     def move(self, path: Path, to: Path) -> None:
         """Rename; no byte is copied. What is at ``to`` is replaced, unless it is a directory."""
-        self._state = after(self._state, CHANGE)
+        self._changing()
         name, target = parse(path), self._parent_checked(parse(to))
         if target == name or target.startswith(name + "/"):
             raise UsageError(f"cannot move {shown(name)}", "it cannot go into itself")
@@ -190,7 +191,7 @@ class UnitOfWork:
 
     def chmod(self, path: Path, mode: int) -> None:
         """Change the permission bits of a file or directory."""
-        self._state = after(self._state, CHANGE)
+        self._changing()
         name = parse(path)
         entry = self._entry(name)
         if entry is None or entry.kind not in (FILE, DIR):
@@ -209,10 +210,11 @@ class UnitOfWork:
         """The low word beneath the verbs: put a change in the books as it is. Its path must be parsed,
         the directory above it known; content comes from this unit's ``source``."""
         self._books.changes[change.path] = change
+        self._flushed = False
 
     def expunge_all(self) -> None:
         """Forget what is pending. What was staged stays until the next flush, which reuses what fits."""
-        self._state = after(self._state, CHANGE)
+        self._changing()
         self._books.clear()
 
     # -- life
@@ -234,6 +236,7 @@ class UnitOfWork:
             self._state = FAILED
             raise
         self.unstable = tuple(unstable)
+        self._flushed = not unstable
         staged = self.session.stage.staged
         return tuple(
             StagedFile(path, found.digest, found.wanted.size)
@@ -244,7 +247,8 @@ class UnitOfWork:
     def commit(self) -> Receipt:
         """Flush, seal, and make all of it visible. With nothing pending nothing is written."""
         state = after(self._state, COMMIT)
-        self.flush()
+        if not self._flushed:
+            self.flush()
         if not self._plan:
             receipt = Receipt("", 0, 0, 0, 0, 0.0, "exchange", self.store.options.durability)
         else:
@@ -287,6 +291,10 @@ class UnitOfWork:
                 raise
 
     # -- below the verbs
+    def _changing(self) -> None:
+        self._state = after(self._state, CHANGE)
+        self._flushed = False
+
     def _base(self, path: str) -> Entry | None:
         """What the destination holds at ``path``, as the unit found it."""
         before = self._books.changes.get(path)
