@@ -1,0 +1,98 @@
+"""Filesystems of our own, so that every contender finds the same one and nothing else writes to it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from measure import BenchError, Skipped, quietly
+
+PREFIX = "atomsync-bench-"
+GIB = 1 << 30
+SHARE_OF_MEMORY = 0.7
+
+
+def is_root() -> bool:
+    """Whether we may mount."""
+    return os.geteuid() == 0
+
+
+def kind(path: Path) -> str:
+    """The name of the filesystem ``path`` is on."""
+    return quietly("findmnt", "--noheadings", "--output", "FSTYPE", "--target", str(path)).strip()
+
+
+@contextlib.contextmanager
+def tmpfs() -> Iterator[tuple[Path, int]]:
+    """A tmpfs and the bytes it may hold: without root a directory on the one everybody has.
+
+    It never gets more than a part of the memory, so that too big a tree ends in an error, not in the
+    hands of the kernel's out-of-memory killer.
+    """
+    size = int(_available_memory() * SHARE_OF_MEMORY)
+    if not is_root():
+        with tempfile.TemporaryDirectory(prefix=PREFIX, dir="/dev/shm") as name:
+            yield Path(name), min(size, shutil.disk_usage(name).free)
+        return
+    with _mounted("-t", "tmpfs", "-o", f"size={size},nr_inodes=0,mode=0700", "tmpfs") as point:
+        yield point, size
+
+
+@contextlib.contextmanager
+def ext4(size: int) -> Iterator[tuple[Path, str]]:
+    """A fresh ext4 on a loop device over a sparse image; with it, what the image itself lies on.
+
+    The inode tables and the journal are written at once: left to the kernel they would be written in
+    the background, on somebody's time.
+    """
+    if not is_root():
+        raise Skipped("mounting needs root")
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=_image_directory(size)) as name:
+        image = Path(name, "image")
+        with image.open("wb") as file:
+            file.truncate(size)
+        options = "lazy_itable_init=0,lazy_journal_init=0"
+        quietly("mkfs.ext4", "-q", "-F", "-i", "8192", "-E", options, str(image))
+        with _mounted("-t", "ext4", "-o", "loop", str(image)) as point:
+            yield point, kind(Path(name))
+
+
+def settle(path: Path) -> None:
+    """Write out the filesystem of ``path``, so that nobody pays for what the one before left dirty."""
+    quietly("sync", "--file-system", str(path))
+
+
+@contextlib.contextmanager
+def _mounted(*arguments: str) -> Iterator[Path]:
+    point = Path(tempfile.mkdtemp(prefix=PREFIX))
+    try:
+        quietly("mount", *arguments, str(point))
+        try:
+            yield point
+        finally:
+            # Lazily as the last resort: a mount that stays would hold gigabytes of memory or a loop device.
+            if subprocess.run(["umount", point], stderr=subprocess.DEVNULL).returncode:
+                subprocess.run(["umount", "--lazy", point], check=True)
+    finally:
+        point.rmdir()
+
+
+def _image_directory(size: int) -> Path:
+    """Where an image of ``size`` fits, preferably on a disk: on tmpfs an fsync would cost nothing."""
+    places = [Path(tempfile.gettempdir()), Path("/var/tmp")]
+    roomy = [place for place in places if place.is_dir() and shutil.disk_usage(place).free > size]
+    if not roomy:
+        raise Skipped(f"no temporary directory has room for an image of {size / GIB:.1f} GiB")
+    return min(roomy, key=lambda place: kind(place) == "tmpfs")
+
+
+def _available_memory() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise BenchError("/proc/meminfo does not say how much memory is available")
