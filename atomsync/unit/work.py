@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from types import TracebackType
 from typing import NamedTuple
 
@@ -16,12 +15,13 @@ from atomsync.store.copying import Job, Source, copy_file
 from atomsync.store.progress import Progress
 from atomsync.store.staging import Linked, Spooled
 from atomsync.store.store import Session, Store
-from atomsync.tree.entry import DIR, FILE, LINK, Entry, entry_of, look
+from atomsync.tree.entry import DIR, FILE, LINK, Entry, look
 from atomsync.tree.path import joined, parent_of, parse, shown
-from atomsync.tree.scan import listing, subtree
+from atomsync.tree.scan import subtree
 from atomsync.unit.books import Books
 from atomsync.unit.spool import SpoolWriter
 from atomsync.unit.state import CHANGE, COMMIT, FAILED, FLUSH, PENDING, ROLLBACK, after
+from atomsync.unit.view import View
 
 Path = str | os.PathLike[str]
 _PUT_TRIES = 3
@@ -61,6 +61,7 @@ class UnitOfWork:
         self.checked_ns: int | None = None
         self._progress = progress
         self._books = Books()
+        self._view = View(self._books, lambda: self.session.control)
         self._state = PENDING
         self._flushed = False
         self._open = contextlib.ExitStack()
@@ -99,7 +100,7 @@ class UnitOfWork:
     def open(self, path: Path, *, mode: int | None = None):  # type: ignore[no-untyped-def]
         """A binary file to write; it becomes pending when the ``with`` block ends without an exception."""
         self._changing()
-        name = self._parent_checked(parse(path))
+        name = self._view.parent_checked(parse(path))
         stage = self.session.stage
         writer = SpoolWriter(stage, name)
         try:
@@ -108,12 +109,12 @@ class UnitOfWork:
         except BaseException:
             writer.abandon()
             raise
-        self._record_file(name, self._fresh(name, FILE, mode, size), Spooled(writer.slot, digest))
+        self._record_file(name, self._view.fresh(name, FILE, mode, size), Spooled(writer.slot, digest))
 
     def put(self, path: Path, source_file: Path) -> None:
         """Copy a file from anywhere, verified, with its mode and mtime; SourceUnstable if it won't rest."""
         self._changing()
-        name = self._parent_checked(parse(path))
+        name = self._view.parent_checked(parse(path))
         where, base = os.path.split(os.path.abspath(os.fspath(source_file)))
         stage = self.session.stage
         disk = self.store.disk
@@ -132,7 +133,7 @@ class UnitOfWork:
                 source = Source(disk, parent)
                 digest = copy_file(source, stage.cursor, Job(base, slot, entry), self.session.progress)
                 if digest is not None:
-                    fresh = self._fresh(name, FILE, entry.mode, entry.size)
+                    fresh = self._view.fresh(name, FILE, entry.mode, entry.size)
                     wanted = fresh._replace(mtime_ns=entry.mtime_ns)
                     self._record_file(name, wanted, Spooled(slot, digest))
                     return
@@ -148,40 +149,40 @@ class UnitOfWork:
         name = parse(path)
         if parents:
             above = parent_of(name)
-            if above and self._entry(above) is None:
+            if above and self._view.entry(above) is None:
                 self.mkdir(above, parents=True)
-        self._parent_checked(name)
-        present = self._entry(name)
+        self._view.parent_checked(name)
+        present = self._view.entry(name)
         if present is not None and present.kind == DIR and parents:
             return
         if present is not None:
             raise UsageError(f"cannot make {shown(name)}", f"a {present.kind} is there already")
-        self._books.record(Change(name, self._base(name), self._fresh(name, DIR, mode, 0)))
+        self._books.record(Change(name, self._view.base(name), self._view.fresh(name, DIR, mode, 0)))
 
     def symlink(self, path: Path, target: Path) -> None:
         """Let ``path`` be a symbolic link with this text, taken as it is."""
         self._changing()
-        name = self._parent_checked(parse(path))
-        entry = self._fresh(name, LINK, 0o777, 0)._replace(target=os.fspath(target))
+        name = self._view.parent_checked(parse(path))
+        entry = self._view.fresh(name, LINK, 0o777, 0)._replace(target=os.fspath(target))
         self._clear(name)
-        self._books.record(Change(name, self._base(name), entry))
+        self._books.record(Change(name, self._view.base(name), entry))
 
     def remove(self, path: Path) -> None:
         """Remove a file, a link, or a directory with all that is in it."""
         self._changing()
         name = parse(path)
-        if self._entry(name) is None:
+        if self._view.entry(name) is None:
             raise UsageError(f"cannot remove {shown(name)}", "there is nothing")
         self._clear(name)
-        self._books.record(Change(name, self._base(name), None))
+        self._books.record(Change(name, self._view.base(name), None))
 
     def move(self, path: Path, to: Path) -> None:
         """Rename; no byte is copied. What is at ``to`` is replaced, unless it is a directory."""
         self._changing()
-        name, target = parse(path), self._parent_checked(parse(to))
+        name, target = parse(path), self._view.parent_checked(parse(to))
         if target == name or target.startswith(name + "/"):
             raise UsageError(f"cannot move {shown(name)}", "it cannot go into itself")
-        entry, there = self._entry(name), self._entry(target)
+        entry, there = self._view.entry(name), self._view.entry(target)
         if entry is None:
             raise UsageError(f"cannot move {shown(name)}", "there is nothing")
         if there is not None and DIR in (entry.kind, there.kind):
@@ -193,7 +194,7 @@ class UnitOfWork:
         """Change the permission bits of a file or directory."""
         self._changing()
         name = parse(path)
-        entry = self._entry(name)
+        entry = self._view.entry(name)
         if entry is None or entry.kind not in (FILE, DIR):
             raise UsageError(f"cannot chmod {shown(name)}", "there is no file or directory")
         content = self._books.contents.get(name)
@@ -203,7 +204,7 @@ class UnitOfWork:
         pending = self._books.changes.get(name)
         staged = pending is not None and pending.content
         self._books.record(
-            Change(name, self._base(name), entry._replace(mode=mode & 0o7777), content=staged), content
+            Change(name, self._view.base(name), entry._replace(mode=mode & 0o7777), content=staged), content
         )
 
     def register(self, change: Change) -> None:
@@ -295,54 +296,13 @@ class UnitOfWork:
         self._state = after(self._state, CHANGE)
         self._flushed = False
 
-    def _base(self, path: str) -> Entry | None:
-        """What the destination holds at ``path``, as the unit found it."""
-        before = self._books.changes.get(path)
-        if before is not None:
-            return before.old
-        if any(change.old is None for change in map(self._books.changes.get, _above(path)) if change):
-            return None
-        tree = self.session.control.tree
-        try:
-            return look(self.store.disk, *tree.split(path))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def _entry(self, path: str) -> Entry | None:
-        """What will be at ``path``: the books first, then the disk."""
-        return self._books.entry(path) if self._books.covers(path) else self._base(path)
-
-    def _parent_checked(self, path: str) -> str:
-        parent = parent_of(path)
-        if parent:
-            entry = self._entry(parent)
-            if entry is None or entry.kind != DIR:
-                why = (
-                    "its directory does not exist" if entry is None else f"{shown(parent)} is a {entry.kind}"
-                )
-                raise UsageError(f"cannot change {shown(path)}", why, "mkdir(..., parents=True) makes it.")
-        return path
-
-    def _fresh(self, path: str, kind: str, mode: int | None, size: int) -> Entry:
-        """The entry of something we make: owned as the system would have it."""
-        parent = parent_of(path)
-        above = self._entry(parent) if parent else entry_of(self.store.disk.fstat(self.session.control.root))
-        inherits = above is not None and bool(above.mode & 0o2000)
-        present = self._entry(path)
-        if mode is None:
-            mode = present.mode if present is not None and present.kind == kind else 0o644
-        if inherits and kind == DIR:
-            mode |= 0o2000
-        gid = above.gid if above is not None and inherits else os.getegid()
-        return Entry(kind, mode, size, time.time_ns(), os.geteuid(), gid, "")
-
     def _record_file(self, path: str, entry: Entry, content: Spooled | Linked) -> None:
         self._clear(path)
-        self._books.record(Change(path, self._base(path), entry), content)
+        self._books.record(Change(path, self._view.base(path), entry), content)
 
     def _clear(self, path: str) -> None:
         """Whatever is at or below ``path`` goes: pending content from the stage, members from the books."""
-        old = self._base(path)
+        old = self._view.base(path)
         below = list(self._books.below(path))
         for name in [*below, path]:
             content = self._books.contents.get(name)
@@ -356,9 +316,9 @@ class UnitOfWork:
 
     def _move(self, path: str, entry: Entry, to: str) -> None:
         if entry.kind == DIR:
-            self._books.record(Change(to, self._base(to), entry._replace(ino=0)))
-            for name in self._children(path):
-                child = self._entry(joined(path, name))
+            self._books.record(Change(to, self._view.base(to), entry._replace(ino=0)))
+            for name in self._view.children(path):
+                child = self._view.entry(joined(path, name))
                 if child is not None:
                     self._move(joined(path, name), child, joined(to, name))
             return
@@ -368,18 +328,10 @@ class UnitOfWork:
             content = Linked(path)
         if isinstance(content, Spooled):
             self._books.contents.pop(path)
-        self._books.record(Change(to, self._base(to), entry), content)
-
-    def _children(self, path: str) -> list[str]:
-        names = set()
-        base = self._base(path)
-        if base is not None and base.kind == DIR:
-            names |= set(listing(self.store.disk, self.session.control.tree.at(path)))
-        names |= {other[len(path) + 1 :] for other in self._books.below(path) if parent_of(other) == path}
-        return sorted(name for name in names if self._entry(joined(path, name)) is not None)
+        self._books.record(Change(to, self._view.base(to), entry), content)
 
     def _unshare(self, path: str, content: Linked) -> None:
-        entry = self._entry(path)
+        entry = self._view.entry(path)
         assert entry is not None
         source = Source(self.store.disk, self.session.control.root)
         slot = self.session.stage.new_slot()
@@ -393,10 +345,3 @@ class UnitOfWork:
         if not digest:
             raise SourceUnstable(f"cannot change {shown(path)}", "it changed while it was copied")
         self._books.contents[path] = Spooled(slot, digest)
-
-
-def _above(path: str) -> list[str]:
-    found = []
-    while path := parent_of(path):
-        found.append(path)
-    return found
