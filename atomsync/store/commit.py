@@ -18,7 +18,7 @@ from atomsync.store.barrier import NONE, swaps_are_durable
 from atomsync.store.control import JOURNAL, UNIT, Control
 from atomsync.store.decision import ABORT, write_decision
 from atomsync.store.opening import make_writable, restore_modes
-from atomsync.store.seal import SealedUnit, drifted
+from atomsync.store.seal import SealedUnit, drifted, look_at
 from atomsync.store.staging import Stage, retire_as_waste
 from atomsync.store.swapping import move, swap
 from atomsync.store.undo import (
@@ -27,7 +27,7 @@ from atomsync.store.undo import (
     same_subtree,
     set_seen,
 )
-from atomsync.tree.entry import DIR, look, untouched
+from atomsync.tree.entry import DIR, Entry, is_closed, look, same_object, untouched
 from atomsync.tree.path import shown
 
 _DRIFT = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.ESTALE}
@@ -58,6 +58,7 @@ def commit(control: Control, stage: Stage, sealed: SealedUnit) -> tuple[str, flo
     InDoubt (only recovery may decide). Whatever it raises, nothing of another writer is lost.
     """
     steps = sealed.steps
+    control.tree.close()  # walk anew, as seal did
     try:
         window_ms = _swap_all(control, stage.slots, steps)
         _check_displaced(control, stage.slots, steps)
@@ -88,7 +89,7 @@ def _swap_all(control: Control, slots: int, steps: tuple[Step, ...]) -> float:
         try:
             if kind == META:
                 if step.new is not None:
-                    set_seen(control, path, step.new)
+                    _set_meta(control, step, step.new)
                 continue
             at, name = tree.split(path)
             if kind == REPLACE:
@@ -104,6 +105,21 @@ def _swap_all(control: Control, slots: int, steps: tuple[Step, ...]) -> float:
     window_ms = (time.perf_counter_ns() - started) / 1e6
     restore_modes(control, slots, steps)
     return window_ms
+
+
+def _set_meta(control: Control, step: Step, new: Entry) -> None:
+    """RACE: a change of attributes in the instant between this look and the call is lost."""
+    now = look_at(control.tree, step.path)
+    old = step.old
+    if now is None or old is None or not same_object(old, now):
+        raise drifted(step.path)
+    if old.kind == DIR:  # its time moved with the names in it, and we may have opened it for the swaps
+        same = (now.uid, now.gid) == (old.uid, old.gid) and (now.mode == old.mode or is_closed(old))
+    else:
+        same = untouched(old, now)
+    if not same:
+        raise drifted(step.path)
+    set_seen(control, step.path, new)
 
 
 def _check_displaced(control: Control, slots: int, steps: tuple[Step, ...]) -> None:

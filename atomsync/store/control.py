@@ -103,7 +103,8 @@ class Control:
 
     def unlock(self) -> None:
         if self._lock is not None:
-            self.disk.truncate(self._lock, 0)
+            with contextlib.suppress(OSError):
+                self.disk.truncate(self._lock, 0)
             self.disk.close(self._lock)
             self._lock = None
 

@@ -29,9 +29,9 @@ _MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EISDIR, 
 class Source:
     """The tree staged files come from: a root, and the cursor that walks it."""
 
-    def __init__(self, disk: Disk, root: int) -> None:
+    def __init__(self, disk: Disk, root: int, cursor: Cursor | None = None) -> None:
         self.disk, self.root = disk, root
-        self.cursor = Cursor(disk, root)
+        self.cursor = cursor or Cursor(disk, root)
 
 
 class Job(NamedTuple):

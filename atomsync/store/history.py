@@ -8,10 +8,11 @@ written to it since: such a file is moved to ``conflicts/`` instead of being del
 from __future__ import annotations
 
 from atomsync.errors import JournalError
-from atomsync.plan.step import META
+from atomsync.plan.step import META, Step
 from atomsync.store.control import CONFLICTS, HISTORY, JOURNAL, RETIRED, SLOTS, UNIT, Control, remove_tree
 from atomsync.store.journal import JOURNAL_MAX_BYTES, Journal, decode
-from atomsync.tree.entry import FILE, look
+from atomsync.store.undo import same_subtree
+from atomsync.tree.entry import DIR, Entry, look
 from atomsync.tree.path import shown
 
 _READ_BYTES = 1 << 20
@@ -70,15 +71,21 @@ def _rescue_late_writes(control: Control, unit_id: str) -> list[str]:
     warnings = []
     with control.opened(HISTORY, unit_id, SLOTS) as slots:
         for step in steps:
-            if step.kind == META or step.old is None or step.old.kind != FILE:
-                continue
-            now = look(control.disk, slots, step.slot)
-            if now is None or (now.size, now.mtime_ns) == (step.old.size, step.old.mtime_ns):
+            if step.kind == META or step.old is None or _as_displaced(control, slots, step, step.old):
                 continue
             with control.opened(CONFLICTS, unit_id, make=True) as kept:
                 control.disk.rename_new(slots, step.slot, kept, step.slot)
             warnings.append(
-                f"{shown(step.path)}: its old version was written to after unit {unit_id} displaced it;"
+                f"{shown(step.path)}: its old version was changed after unit {unit_id} displaced it;"
                 f" kept as {CONFLICTS}/{unit_id}/{step.slot}"
             )
     return warnings
+
+
+def _as_displaced(control: Control, slots: int, step: Step, old: Entry) -> bool:
+    now = look(control.disk, slots, step.slot)
+    if now is None or old.kind != now.kind:
+        return now is None
+    if old.kind == DIR:
+        return same_subtree(control.disk, slots, step.slot, step.path, step.displaced, inodes=True)
+    return (now.size, now.mtime_ns) == (old.size, old.mtime_ns)

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TypeGuard
 
 from atomsync.plan.step import META, Step
 from atomsync.store.control import Control
 from atomsync.store.seal import look_at
-from atomsync.tree.entry import DIR, Entry, look
+from atomsync.tree.entry import OPEN_BITS, is_closed, look
 from atomsync.tree.path import parent_of
-
-_NEEDED = 0o300
 
 
 def make_writable(control: Control, slots: int, steps: Sequence[Step]) -> None:
@@ -26,12 +23,12 @@ def make_writable(control: Control, slots: int, steps: Sequence[Step]) -> None:
         return
     for step in _closed(steps):
         now = look_at(control.tree, step.path)
-        if _is_closed(now):
-            _set_mode(control, step.path, now.mode | _NEEDED)
+        if is_closed(now):
+            _set_mode(control, step.path, now.mode | OPEN_BITS)
         if step.kind != META:
             now = look(control.disk, slots, step.slot)
-            if _is_closed(now):
-                control.disk.set_meta_at(slots, step.slot, -1, -1, now.mode | _NEEDED, None)
+            if is_closed(now):
+                control.disk.set_meta_at(slots, step.slot, -1, -1, now.mode | OPEN_BITS, None)
 
 
 def restore_modes(control: Control, slots: int, steps: Sequence[Step]) -> None:
@@ -40,9 +37,9 @@ def restore_modes(control: Control, slots: int, steps: Sequence[Step]) -> None:
         return
     for step in _closed(steps):
         at_path = step.old if step.kind == META and step.new is None else step.new
-        if _is_closed(at_path):
+        if is_closed(at_path):
             _set_mode(control, step.path, at_path.mode)
-        if step.kind != META and _is_closed(step.old):
+        if step.kind != META and is_closed(step.old):
             control.disk.set_meta_at(slots, step.slot, -1, -1, step.old.mode, None)
 
 
@@ -51,12 +48,8 @@ def _closed(steps: Sequence[Step]) -> list[Step]:
     return [
         step
         for step in steps
-        if (step.kind != META or step.path in parents) and (_is_closed(step.old) or _is_closed(step.new))
+        if (step.kind != META or step.path in parents) and (is_closed(step.old) or is_closed(step.new))
     ]
-
-
-def _is_closed(entry: Entry | None) -> TypeGuard[Entry]:
-    return entry is not None and entry.kind == DIR and entry.mode & _NEEDED != _NEEDED
 
 
 def _set_mode(control: Control, path: str, mode: int) -> None:

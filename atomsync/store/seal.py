@@ -19,7 +19,7 @@ from atomsync.store.copying import digest_file
 from atomsync.store.journal import Header, encode
 from atomsync.store.progress import Progress
 from atomsync.store.staging import Stage
-from atomsync.tree.entry import FILE, SEEN, Entry, entry_of, look_deep, untouched
+from atomsync.tree.entry import DIR, FILE, SEEN, Entry, entry_of, look_deep, untouched
 from atomsync.tree.path import shown
 
 READBACK, MEDIA = "readback", "media"
@@ -55,6 +55,7 @@ def seal(
     (``verify="media"``) does not hold what was written; nothing is visible yet in either case.
     """
     disk = control.disk
+    control.tree.close()  # walk anew: a directory on the way may have been moved or replaced since
     steps = tuple(_deep(control, stage, step) for step in plan.steps)
     steps += tuple(_parent(control, path) for path in plan.parents)
     data, commit_at, commit_record = encode(header, steps)
@@ -100,7 +101,7 @@ def _sealed(entry: Entry, digest: str) -> Entry:
 
 def _parent(control: Control, path: str) -> Step:
     now = look_at(control.tree, path)
-    if now is None:
+    if now is None or now.kind != DIR:
         raise drifted(path)
     return Step(META, path, now, None)
 

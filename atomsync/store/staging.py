@@ -22,16 +22,18 @@ from atomsync.store.control import RETIRED, SLOTS, UNIT, Control, remove_tree
 from atomsync.store.copying import Job, Source, copy_file, link_file
 from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
 from atomsync.store.progress import Progress
-from atomsync.tree.entry import DIR, FILE, Entry
+from atomsync.tree.entry import DIR, FILE, Entry, is_closed
 from atomsync.tree.path import shown
 
 
 class Staged(NamedTuple):
-    """The evidence for one path: where it lies in the slots, as what it was wanted, its digest."""
+    """The evidence for one path: where it lies in the slots, as what it was wanted, its digest, and
+    the slot its content was spooled to, if a caller wrote it."""
 
     location: str
     wanted: Entry
     digest: str = ""
+    spool: str = ""
 
 
 class Spooled(NamedTuple):
@@ -86,7 +88,7 @@ class Stage:
         """
         steps = tuple(self._with_slot(step, contents) for step in plan.steps)
         wanted = dict(_locations(steps))
-        self._drop_unwanted(wanted)
+        self._drop_unwanted(wanted, contents)
         dirs: list[tuple[str, Entry]] = []
         jobs: list[Job] = []
         unstable: list[str] = []
@@ -94,6 +96,8 @@ class Stage:
             if entry.kind == DIR:
                 if path not in self.staged:
                     self._make(self.disk.mkdir, location, path)
+                elif is_closed(self.staged[path].wanted):  # it has its mode already, and may be added to
+                    self.disk.set_meta_at(*self.cursor.split(location), -1, -1, 0o700, None)
                 dirs.append((location, entry))
                 self.staged[path] = Staged(location, entry)
             elif path in self.staged:
@@ -131,16 +135,19 @@ class Stage:
     def _with_slot(self, step: Step, contents: Mapping[str, Content]) -> Step:
         if step.kind == META:
             return step
-        slot = self._slot_of.get(step.path)
         content = contents.get(step.path)
         if isinstance(content, Spooled):
-            slot = content.slot
-        elif slot is None:
-            slot = self.new_slot()
-        self._slot_of[step.path] = slot
-        return step._replace(slot=slot)
+            return step._replace(slot=content.slot)
+        if step.path not in self._slot_of:
+            self._slot_of[step.path] = self.new_slot()
+        return step._replace(slot=self._slot_of[step.path])
 
-    def _drop_unwanted(self, wanted: Mapping[str, tuple[str, Entry]]) -> None:
+    def _drop_unwanted(
+        self, wanted: Mapping[str, tuple[str, Entry]], contents: Mapping[str, Content]
+    ) -> None:
+        """What no longer fits goes; but a caller's content that is wanted elsewhere, or with other
+        attributes, only goes back to its own slot: there is no second copy of it."""
+        spools = {content.slot for content in contents.values() if isinstance(content, Spooled)}
         for path in sorted(self.staged, reverse=True):
             have = self.staged[path]
             want = wanted.get(path)
@@ -148,7 +155,10 @@ class Stage:
                 continue
             self.cursor.at("")  # do not stand in what is about to go
             parent, name = self.cursor.split(have.location)
-            remove_tree(self.disk, parent, name)
+            if have.spool not in spools:
+                remove_tree(self.disk, parent, name)
+            elif have.location != have.spool:
+                self.disk.rename_new(parent, name, self.slots, have.spool)
             del self.staged[path]
 
     def _make(self, verb: object, location: str, path: str) -> None:
@@ -173,7 +183,7 @@ class Stage:
             self.disk.rename_new(self.slots, content.slot, parent, name)
         parent, name = self.cursor.split(location)
         self.disk.set_meta_at(parent, name, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
-        return Staged(location, entry, content.digest)
+        return Staged(location, entry, content.digest, content.slot)
 
     def _copy(self, jobs: list[Job], source: Source | None, progress: Progress) -> list[str]:
         if not jobs:

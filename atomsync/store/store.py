@@ -83,10 +83,13 @@ class Store:
         control = None
         session = None
         try:
-            control = open_control(self.disk, self.path, self.options.state_dir)
-            assert control is not None
-            control.lock()
-            session = Session(self, control, progress or Progress(), recover(control))
+            try:
+                control = open_control(self.disk, self.path, self.options.state_dir)
+                assert control is not None
+                control.lock()
+                session = Session(self, control, progress or Progress(), recover(control))
+            except OSError as error:
+                raise from_oserror(error, f"cannot use {shown(self.path)}") from None
             yield session
         finally:
             if session is not None:

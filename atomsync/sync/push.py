@@ -141,6 +141,7 @@ def _settle(
 
 
 def _moved(origin: Source, changes: Collection[Change], progress: Progress) -> Iterator[str]:
+    origin.cursor.close()  # walk anew: a directory on the way may have been replaced since
     for change in changes:
         if change.new is not None and not is_unchanged(origin, change.path, change.new):
             yield change.path

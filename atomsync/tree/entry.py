@@ -7,12 +7,13 @@ it, so two entries look the same when ``a[:SEEN] == b[:SEEN]``; the rest tells w
 from __future__ import annotations
 
 import stat
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from atomsync.fs.disk import Disk, Stat
 
 FILE, DIR, LINK, OTHER = "file", "dir", "link", "other"
 SEEN = 7
+OPEN_BITS = 0o300  # what its owner needs to change the names in a directory
 
 _KINDS = {stat.S_IFREG >> 12: FILE, stat.S_IFDIR >> 12: DIR, stat.S_IFLNK >> 12: LINK}
 _SPECIAL = {
@@ -97,6 +98,11 @@ def untouched(expected: Entry, found: Entry) -> bool:
     A directory's mtime counts too: it changes when a name in it does.
     """
     return same_object(expected, found) and expected[:SEEN] == found[:SEEN]
+
+
+def is_closed(entry: Entry | None) -> TypeGuard[Entry]:
+    """Whether this is a directory whose owner may not change the names in it."""
+    return entry is not None and entry.kind == DIR and entry.mode & OPEN_BITS != OPEN_BITS
 
 
 def special_name(mode: int) -> str:

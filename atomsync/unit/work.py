@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from atomsync.errors import SourceUnstable, UsageError, from_oserror
+from atomsync.fs.cursor import Cursor
 from atomsync.plan.change import Change
 from atomsync.plan.plan import normal_form
 from atomsync.store.commit import Receipt
@@ -199,8 +200,7 @@ class UnitOfWork:
             raise UsageError(f"cannot chmod {shown(name)}", "there is no file or directory")
         content = self._books.contents.get(name)
         if isinstance(content, Linked):  # the inode is shared with the old name: it needs its own
-            self._unshare(name, content)
-            content = self._books.contents.get(name)
+            content = self._copied(content.path)
         pending = self._books.changes.get(name)
         staged = pending is not None and pending.content
         self._books.record(
@@ -325,23 +325,22 @@ class UnitOfWork:
         self._clear(to)
         content = self._books.contents.get(path)
         if entry.kind == FILE and content is None:
-            content = Linked(path)
+            # Only mode or times are pending for it: they must not reach the inode it has now.
+            content = self._copied(path) if path in self._books.changes else Linked(path)
         if isinstance(content, Spooled):
-            self._books.contents.pop(path)
+            self._books.contents.pop(path, None)
         self._books.record(Change(to, self._view.base(to), entry), content)
 
-    def _unshare(self, path: str, content: Linked) -> None:
-        entry = self._view.entry(path)
-        assert entry is not None
-        source = Source(self.store.disk, self.session.control.root)
-        slot = self.session.stage.new_slot()
-        linked = look(self.store.disk, *source.cursor.split(content.path))
-        try:
-            digest = linked and copy_file(
-                source, self.session.stage.cursor, Job(content.path, slot, linked), self.session.progress
+    def _copied(self, path: str) -> Spooled:
+        """A copy of a file of the destination, in the stage: the same content with an inode of its own."""
+        stage = self.session.stage
+        slot = stage.new_slot()
+        with Cursor(self.store.disk, self.session.control.root) as cursor:
+            source = Source(self.store.disk, self.session.control.root, cursor)
+            present = look(self.store.disk, *cursor.split(path))
+            digest = present and copy_file(
+                source, stage.cursor, Job(path, slot, present), self.session.progress
             )
-        finally:
-            source.cursor.close()
         if not digest:
             raise SourceUnstable(f"cannot change {shown(path)}", "it changed while it was copied")
-        self._books.contents[path] = Spooled(slot, digest)
+        return Spooled(slot, digest)
