@@ -8,7 +8,6 @@ from atomsync.errors import AtomSyncError
 from atomsync.plan.change import Change
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.store.store import Status
-from atomsync.store.undo import conflict_text
 from atomsync.sync.push import Report
 from atomsync.tree.entry import DIR, LINK, Entry
 from atomsync.tree.path import shown
@@ -90,7 +89,7 @@ def recovery(found: Recovery) -> Iterator[str]:
     name = f"unit {found.unit_id}" if found.unit_id else "an unfinished unit"
     yield f"recovered: {name} was {found.action}: {found.why}"
     for conflict in found.conflicts:
-        yield f"conflict: {conflict_text(conflict)}"
+        yield f"conflict: {conflict}"
 
 
 def status(found: Status) -> Iterator[str]:

@@ -6,7 +6,6 @@ a file. So the probe swaps two files and reads both back.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 from typing import NamedTuple
 
@@ -33,22 +32,19 @@ class Capabilities(NamedTuple):
 
 
 def probe(disk: Disk, at: int) -> Capabilities:
-    """Try everything in the empty directory ``at``, which is empty again afterwards."""
+    """Try everything in the empty directory ``at``, which the caller then deletes with what is in it."""
     for name, content in (("a", b"first"), ("b", b"second")):
         fd = disk.create(at, name)
-        disk.write(fd, content, 0)
-        disk.close(fd)
-    try:
-        exchange = _tried(lambda: disk.exchange(at, "a", at, "b")) and (
-            _content(disk, at, "a") == b"second" and _content(disk, at, "b") == b"first"
-        )
-        rename_new = _refuses_existing(disk, at) and _tried(lambda: disk.rename_new(at, "a", at, "c"))
-        link = _tried(lambda: disk.link(at, "b", at, "d"))
-        return Capabilities(exchange, rename_new, link, disk.syncfs_trusted(at))
-    finally:
-        for name in ("a", "b", "c", "d"):
-            with contextlib.suppress(FileNotFoundError):
-                disk.unlink(at, name)
+        try:
+            disk.write(fd, content, 0)
+        finally:
+            disk.close(fd)
+    exchange = _tried(lambda: disk.exchange(at, "a", at, "b")) and (
+        _content(disk, at, "a") == b"second" and _content(disk, at, "b") == b"first"
+    )
+    rename_new = _refuses_existing(disk, at) and _tried(lambda: disk.rename_new(at, "a", at, "c"))
+    link = _tried(lambda: disk.link(at, "b", at, "d"))
+    return Capabilities(exchange, rename_new, link, disk.syncfs_trusted(at))
 
 
 def _tried(verb: object) -> bool:

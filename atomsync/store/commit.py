@@ -22,7 +22,6 @@ from atomsync.store.seal import SealedUnit, drifted, look_at
 from atomsync.store.staging import Stage, retire_as_waste
 from atomsync.store.swapping import move, swap
 from atomsync.store.undo import (
-    conflict_text,
     roll_back,
     same_subtree,
     set_seen,
@@ -154,7 +153,7 @@ def _take_back(control: Control, stage: Stage, sealed: SealedUnit, cause: BaseEx
             f"Every path is whole. When the cause is mended run: atomsync recover {shown(control.where)}",
         ) from cause
     if conflicts and isinstance(cause, Drift):
-        cause.hint += "".join(f"\n  {conflict_text(conflict)}" for conflict in conflicts)
+        cause.hint += "".join(f"\n  {conflict}" for conflict in conflicts)
 
 
 def _write_commit(control: Control, stage: Stage, sealed: SealedUnit) -> None:

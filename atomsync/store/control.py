@@ -64,25 +64,24 @@ class Control:
         if self._capabilities is None:
             remove_tree(self.disk, self.fd, _PROBE)
             self.disk.mkdir(self.fd, _PROBE)
-            at = self.disk.open_dir(self.fd, _PROBE)
-            try:
+            with self.opened(_PROBE) as at:
                 self._capabilities = probe(self.disk, at)
-            finally:
-                self.disk.close(at)
-                self.disk.rmdir(self.fd, _PROBE)
+            remove_tree(self.disk, self.fd, _PROBE)
         return self._capabilities
 
     def lock(self) -> None:
         """Take the store's lock, or raise StoreLocked with the name of its holder."""
         fd = self.disk.open_lock(self.fd, LOCK)
-        if not self.disk.try_lock(fd):
-            holder = _holder(self.disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0))
+        try:
+            if not self.disk.try_lock(fd):
+                raise StoreLocked(
+                    f"another process is working on {shown(self.where)}",
+                    _holder(self.disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0)),
+                    "Wait until it is done, then run this again.",
+                )
+        except BaseException:
             self.disk.close(fd)
-            raise StoreLocked(
-                f"another process is working on {shown(self.where)}",
-                holder,
-                "Wait until it is done, then run this again.",
-            )
+            raise
         self._lock = fd
         with contextlib.suppress(OSError):  # information only: a full disk must not lock anybody out
             self._sign(fd)
@@ -244,7 +243,11 @@ def _open_control_fd(disk: Disk, root: int, path: str, state_dir: str | None, *,
         with contextlib.suppress(FileExistsError):  # another process was as quick
             disk.mkdir(root, CONTROL_NAME)
         fd = disk.open_dir(root, CONTROL_NAME)
-        disk.set_meta(fd, -1, -1, 0o700, None)  # not the setgid bit of a parent
+        try:
+            disk.set_meta(fd, -1, -1, 0o700, None)  # not the setgid bit of a parent
+        except BaseException:
+            disk.close(fd)
+            raise
         return fd
 
     return _opening(made, f"cannot make {where}")

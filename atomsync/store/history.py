@@ -7,13 +7,17 @@ written to it since: such a file is moved to ``conflicts/`` instead of being del
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
+
 from atomsync.errors import JournalError
 from atomsync.plan.step import META, Step
-from atomsync.store.control import CONFLICTS, HISTORY, JOURNAL, RETIRED, SLOTS, UNIT, Control, remove_tree
+from atomsync.store.conflicts import keep_aside
+from atomsync.store.control import HISTORY, JOURNAL, RETIRED, SLOTS, UNIT, Control, remove_tree
 from atomsync.store.journal import JOURNAL_MAX_BYTES, Journal, decode
 from atomsync.store.undo import same_subtree
 from atomsync.tree.entry import DIR, Entry, look
-from atomsync.tree.path import shown
 
 _READ_BYTES = 1 << 20
 
@@ -22,9 +26,17 @@ def read_journal(control: Control, *where: str) -> Journal:
     """The journal in a directory below the control directory. FileNotFoundError if there is none."""
     disk = control.disk
     with control.opened(*where) as at:
-        fd = disk.open_file(at, JOURNAL)
         try:
-            size = disk.fstat(fd).st_size
+            fd = disk.open_file(at, JOURNAL)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise JournalError("cannot trust a journal", error.strerror or "it is not a file") from None
+            raise
+        try:
+            found = disk.fstat(fd)
+            size = found.st_size
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+                raise JournalError("cannot trust a journal", "it is not a file of our own")
             if size > JOURNAL_MAX_BYTES:
                 raise JournalError("cannot trust a journal", "it is larger than any journal we write")
             data = bytearray()
@@ -38,7 +50,7 @@ def read_journal(control: Control, *where: str) -> Journal:
 def retire_to_history(control: Control, unit_id: str) -> None:
     """One rename ends the unit; from then on the store has no unfinished one."""
     with control.opened(HISTORY, make=True) as history:
-        control.disk.rename_new(control.fd, UNIT, history, unit_id)
+        control.disk.replace(control.fd, UNIT, history, unit_id)
 
 
 def units(control: Control) -> list[str]:
@@ -52,7 +64,7 @@ def prune(control: Control, keep: int) -> list[str]:
     for unit_id in units(control)[: -keep or None]:
         warnings += _rescue_late_writes(control, unit_id)
         with control.opened(HISTORY) as history, control.opened(RETIRED, make=True) as retired:
-            control.disk.rename_new(history, unit_id, retired, unit_id)
+            control.disk.replace(history, unit_id, retired, unit_id)
     empty_retired(control)
     return warnings
 
@@ -73,12 +85,8 @@ def _rescue_late_writes(control: Control, unit_id: str) -> list[str]:
         for step in steps:
             if step.kind == META or step.old is None or _as_displaced(control, slots, step, step.old):
                 continue
-            with control.opened(CONFLICTS, unit_id, make=True) as kept:
-                control.disk.rename_new(slots, step.slot, kept, step.slot)
-            warnings.append(
-                f"{shown(step.path)}: its old version was changed after unit {unit_id} displaced it;"
-                f" kept as {CONFLICTS}/{unit_id}/{step.slot}"
-            )
+            why = f"its old version was changed after unit {unit_id} displaced it"
+            warnings.append(str(keep_aside(control, slots, step.slot, unit_id, step.path, why)))
     return warnings
 
 

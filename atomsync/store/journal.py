@@ -24,7 +24,7 @@ import xxhash
 from atomsync.errors import JournalError
 from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Members, Step
 from atomsync.tree.entry import DIR, FILE, LINK, OTHER, Entry
-from atomsync.tree.path import is_reserved
+from atomsync.tree.path import ancestors, is_reserved
 
 MAGIC, VERSION = b"atsj", 1
 BEGIN, STEP, INSIDE, DISPLACED, END, COMMIT = 1, 2, 3, 4, 5, 6
@@ -108,6 +108,7 @@ def decode(data: bytes) -> Journal:
             finished()
             if payload != len(steps):
                 raise _bad("END counts other steps than there are")
+            _check_antichain(steps)
             if len({step.slot for step in steps if step.slot}) != sum(1 for step in steps if step.slot):
                 raise _bad("two steps share a slot")
             break
@@ -120,6 +121,15 @@ def decode(data: bytes) -> Journal:
     if len(rest) > COMMIT_SPACE_BYTES or any(rest[len(commit) :]):
         raise _bad("something stands behind the place of COMMIT")
     return Journal(header, tuple(steps), rest[: len(commit)] == commit)
+
+
+def _check_antichain(steps: list[Step]) -> None:
+    """Recovery undoes steps in any order: that is right only if no swap lies at or below another."""
+    swaps = {step.path for step in steps if step.kind != META}
+    if len(swaps) != sum(1 for step in steps if step.kind != META):
+        raise _bad("two steps are at one path")
+    if any(above in swaps for path in swaps for above in ancestors(path)):
+        raise _bad("a step lies below another")
 
 
 def _frame(unit_id: str, number: int, kind: int, payload: bytes) -> bytes:
@@ -187,6 +197,8 @@ def _header(payload: Any) -> Header:
 def _step(payload: Any, number: int) -> Step:
     try:
         kind, path, old, new, _, _, slot = payload
+        if not isinstance(kind, str):
+            raise TypeError
         step = Step(kind, _path(path), _entry(old), _entry(new), (), (), slot)
     except (TypeError, ValueError):
         raise _bad(f"step {number} is malformed") from None

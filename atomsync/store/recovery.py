@@ -11,13 +11,14 @@ from typing import NamedTuple
 from atomsync.errors import DiskError, JournalError
 from atomsync.plan.step import CREATE, REPLACE
 from atomsync.store.barrier import FULL, swaps_are_durable
+from atomsync.store.conflicts import Conflict
 from atomsync.store.control import JOURNAL, SLOTS, UNIT, Control
 from atomsync.store.decision import ABORT, COMMIT, read_decision, write_decision
 from atomsync.store.history import empty_retired, read_journal, retire_to_history
 from atomsync.store.journal import Journal
 from atomsync.store.seal import look_at
 from atomsync.store.staging import retire_as_waste
-from atomsync.store.undo import Conflict, roll_back
+from atomsync.store.undo import roll_back
 from atomsync.tree.entry import same_object
 from atomsync.tree.path import shown
 

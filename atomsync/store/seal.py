@@ -58,6 +58,7 @@ def seal(
     control.tree.close()  # walk anew: a directory on the way may have been moved or replaced since
     steps = tuple(_deep(control, stage, step) for step in plan.steps)
     steps += tuple(_parent(control, path) for path in plan.parents)
+    _ = control.capabilities  # probed now, where failing is still free of cost
     data, commit_at, commit_record = encode(header, steps)
     progress.check()
     fd = disk.create(stage.unit, JOURNAL_DRAFT)
@@ -68,7 +69,7 @@ def seal(
             disk.fsync(fd)
     finally:
         disk.close(fd)
-    disk.rename_new(stage.unit, JOURNAL_DRAFT, stage.unit, JOURNAL)
+    disk.replace(stage.unit, JOURNAL_DRAFT, stage.unit, JOURNAL)
     staged_is_durable(control, stage.unit, stage.slots, steps, durability)
     if verify == MEDIA:
         _verify_media(stage, progress)

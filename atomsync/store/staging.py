@@ -58,12 +58,17 @@ class Stage:
     def __init__(self, control: Control) -> None:
         self.control, self.disk = control, control.disk
         disk = self.disk
-        disk.mkdir(control.fd, UNIT)
-        self.unit = disk.open_dir(control.fd, UNIT)
-        disk.mkdir(self.unit, SLOTS)
-        self.slots = disk.open_dir(self.unit, SLOTS)
-        for fd in (self.unit, self.slots):
-            disk.set_meta(fd, -1, -1, 0o700, None)
+        self.unit = self.slots = -1
+        try:
+            disk.mkdir(control.fd, UNIT)
+            self.unit = disk.open_dir(control.fd, UNIT)
+            disk.mkdir(self.unit, SLOTS)
+            self.slots = disk.open_dir(self.unit, SLOTS)
+            for fd in (self.unit, self.slots):
+                disk.set_meta(fd, -1, -1, 0o700, None)
+        except BaseException:
+            self._close_descriptors()
+            raise
         self.cursor = Cursor(disk, self.slots)
         self.staged: dict[str, Staged] = {}
         self.bytes_staged = 0
@@ -125,11 +130,14 @@ class Stage:
         retire_as_waste(self.control, UNIT)
 
     def close(self) -> None:
-        if self.slots != -1:
-            self.cursor.close()
-            self.disk.close(self.slots)
-            self.disk.close(self.unit)
-            self.slots = self.unit = -1
+        self.cursor.close()
+        self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
+        for fd in (self.slots, self.unit):
+            if fd != -1:
+                self.disk.close(fd)
+        self.slots = self.unit = -1
 
     # -- the parts of stage()
     def _with_slot(self, step: Step, contents: Mapping[str, Content]) -> Step:
@@ -158,7 +166,7 @@ class Stage:
             if have.spool not in spools:
                 remove_tree(self.disk, parent, name)
             elif have.location != have.spool:
-                self.disk.rename_new(parent, name, self.slots, have.spool)
+                self.disk.replace(parent, name, self.slots, have.spool)
             del self.staged[path]
 
     def _make(self, verb: object, location: str, path: str) -> None:
@@ -180,7 +188,7 @@ class Stage:
             return Staged(location, entry, entry.digest)
         if location != content.slot:
             parent, name = self.cursor.split(location)
-            self.disk.rename_new(self.slots, content.slot, parent, name)
+            self.disk.replace(self.slots, content.slot, parent, name)
         parent, name = self.cursor.split(location)
         self.disk.set_meta_at(parent, name, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
         return Staged(location, entry, content.digest, content.slot)
@@ -231,5 +239,5 @@ def retire_as_waste(control: Control, name: str) -> None:
     with control.opened(RETIRED, make=True) as retired:
         taken = {found for found, _ in control.disk.scandir(retired)}
         waste = next(found for number in count() if (found := f"{number}-{name}") not in taken)
-        control.disk.rename_new(control.fd, name, retired, waste)
+        control.disk.replace(control.fd, name, retired, waste)
         remove_tree(control.disk, retired, waste)

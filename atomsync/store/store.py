@@ -95,7 +95,7 @@ class Store:
             if session is not None:
                 session.close()
             unused = made and not (session is not None and session.committed)
-            if unused and (control is None or not control.has(UNIT)):
+            if unused and (control is None or not (control.has(UNIT) or control.has(CONFLICTS))):
                 self._remove_root(control)
             elif control is not None:
                 control.close()
@@ -110,6 +110,8 @@ class Store:
         try:
             control.lock()
             return recover(control)
+        except OSError as error:
+            raise from_oserror(error, f"cannot recover {shown(self.path)}") from None
         finally:
             control.close()
 
@@ -219,6 +221,8 @@ class Session:
         self._stage = None  # whatever happens now, this stage is not for discarding any more
         try:
             swap_class, window_ms = committing.commit(self.control, stage, sealed)
+        except OSError as error:
+            raise from_oserror(error, f"cannot commit a unit in {shown(self.store.path)}") from None
         finally:
             stage.close()
         self.committed = True

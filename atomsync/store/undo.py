@@ -10,17 +10,28 @@ its path is moved to ``conflicts/`` and reported.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.plan.step import CREATE, META, REMOVE, Step
-from atomsync.store.control import CONFLICTS, Control
+from atomsync.store.conflicts import Conflict, keep_aside
+from atomsync.store.control import Control
 from atomsync.store.opening import make_writable
 from atomsync.store.seal import look_at
 from atomsync.store.swapping import move, settle, swap
-from atomsync.tree.entry import DIR, LINK, SEEN, Entry, look_deep, same_object, untouched
-from atomsync.tree.path import joined, shown
+from atomsync.tree.entry import (
+    DIR,
+    FILE,
+    LINK,
+    SEEN,
+    Entry,
+    is_closed,
+    look,
+    look_deep,
+    same_object,
+    untouched,
+)
+from atomsync.tree.path import joined
 from atomsync.tree.scan import subtree
 
 NOTHING, TAKE_OUT, SWAP_BACK, PUT_BACK, DROP_NAME, KEEP = (
@@ -31,14 +42,6 @@ NOTHING, TAKE_OUT, SWAP_BACK, PUT_BACK, DROP_NAME, KEEP = (
     "drop name",
     "keep",
 )
-
-
-class Conflict(NamedTuple):
-    """An object of another writer (or an old version with no way back), and where it is kept."""
-
-    path: str
-    kept: str
-    why: str
 
 
 def decide(step: Step, at_path: Entry | None, in_slot: Entry | None) -> str:
@@ -107,7 +110,7 @@ def _pristine(disk: Disk, slots: int, step: Step) -> bool:
     if now is None or step.new is None or not same_object(step.new, now):
         return False
     if now.kind != DIR:
-        return (now.size, now.mtime_ns, now.target) == (step.new.size, step.new.mtime_ns, step.new.target)
+        return _content(now) == _content(step.new)
     return same_subtree(disk, slots, step.slot, step.path, step.inside, inodes=False)
 
 
@@ -135,16 +138,17 @@ def same_subtree(
                     return False
                 if inodes and not untouched(want, entry):
                     return False
-                if entry.kind != DIR and (want.size, want.mtime_ns, want.target) != (
-                    entry.size,
-                    entry.mtime_ns,
-                    entry.target,
-                ):
+                if entry.kind != DIR and _content(want) != _content(entry):
                     return False
                 seen += 1
     finally:
         disk.close(top)
     return seen == len(wanted)
+
+
+def _content(entry: Entry) -> tuple[int, int, str]:
+    """What an edit would change. Not a link's own time: it cannot be synced without syncfs."""
+    return entry.size, entry.mtime_ns if entry.kind == FILE else 0, entry.target
 
 
 def _undo_meta(control: Control, step: Step) -> list[Conflict]:
@@ -153,14 +157,24 @@ def _undo_meta(control: Control, step: Step) -> list[Conflict]:
     now = look_at(control.tree, step.path)
     if now is None or not same_object(old, now) or now[:SEEN] == old[:SEEN]:
         return []
-    if now.kind != DIR and step.new is not None and step.kind == META and now[:SEEN] != step.new[:SEEN]:
-        return [Conflict(step.path, step.path, "its attributes were changed by someone else; left so")]
+    ours = _attributes(step.new) if step.new is not None and step.kind == META else _attributes(old)
+    if _attributes(now) not in (ours, _attributes(old)) and not is_closed(old):
+        # Someone else's doing, and theirs it stays; but the time of a directory we moved ourselves.
+        if now.kind != DIR:
+            return [Conflict(step.path, step.path, "its attributes were changed by someone else; left so")]
+        old = old._replace(mode=now.mode, uid=now.uid, gid=now.gid)
+    elif now.kind != DIR and step.new is not None and now[:SEEN] != step.new[:SEEN]:
+        return [Conflict(step.path, step.path, "it was changed by someone else; left so")]
     try:
         set_seen(control, step.path, old)
     except PermissionError:
         if step.new is not None:
             raise  # what we could set, we can set back; the time of somebody else's directory we cannot
     return []
+
+
+def _attributes(entry: Entry) -> tuple[int, int, int]:
+    return entry.mode, entry.uid, entry.gid
 
 
 def set_seen(control: Control, path: str, entry: Entry) -> None:
@@ -174,14 +188,6 @@ def set_seen(control: Control, path: str, entry: Entry) -> None:
 
 
 def _kept(control: Control, slots: int, unit_id: str, step: Step, why: str) -> list[Conflict]:
-    """Move what is in the slot to ``conflicts/<unit id>/``, if anything is."""
-    if look_deep(control.disk, slots, step.slot) is None:
+    if look(control.disk, slots, step.slot) is None:
         return []
-    with control.opened(CONFLICTS, unit_id, make=True) as kept:
-        move(control.disk, control.capabilities, slots, step.slot, kept, step.slot)
-        control.disk.fsync(kept)
-    return [Conflict(step.path, f"{CONFLICTS}/{unit_id}/{step.slot}", why)]
-
-
-def conflict_text(conflict: Conflict) -> str:
-    return f"{shown(conflict.path)}: {conflict.why}; kept as {conflict.kept}"
+    return [keep_aside(control, slots, step.slot, unit_id, step.path, why)]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 GITIGNORE = ".gitignore"
+_DIRECTORY = "ps_d"  # pathspec's group for the slash behind a directory that a pattern names
 
 
 def exclude_line(pattern: str) -> str:
@@ -56,7 +57,7 @@ class Filters:
             return False
         asked = path + "/" if is_dir else path
         if self._own is not None:
-            verdict = self._own.check_file(asked).include
+            verdict = _verdict(self._own, asked)
             if verdict is not None:
                 return verdict
         if self._found:
@@ -64,10 +65,31 @@ class Filters:
                 spec = self._found.get(directory)
                 if spec is not None:
                     below = asked[len(directory) + 1 :] if directory else asked
-                    verdict = spec.check_file(below).include
+                    verdict = _verdict(spec, below)
                     if verdict is not None:
                         return verdict
         return False
+
+
+def _verdict(spec: GitIgnoreSpec, asked: str) -> bool | None:
+    """What the last pattern that names ``asked`` itself says; None if none does.
+
+    pathspec answers for paths out of the blue, so its patterns also match what lies below a directory
+    they name, and that would outrank a pattern about the path itself. We come from the top, as git
+    does: whoever gets to ``asked`` has had its directories judged before.
+    """
+    for pattern in reversed(list(spec.patterns)):
+        regex = getattr(pattern, "regex", None)
+        match = regex.match(asked) if regex is not None and pattern.include is not None else None
+        if match is None:
+            continue
+        end = match.end(_DIRECTORY) if _DIRECTORY in regex.groupindex else -1
+        if end not in (-1, len(asked)):
+            continue  # it names a directory above
+        if end == -1 and regex.pattern.endswith("/") and match.end() == len(asked):
+            continue  # a/** is about what is in a, not about a
+        return bool(pattern.include)
+    return None
 
 
 def _spec(lines: Iterable[str], where: str) -> GitIgnoreSpec:
