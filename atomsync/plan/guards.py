@@ -42,7 +42,7 @@ def check_mounts(steps: Iterable[Step], mounts: Collection[str]) -> None:
                 raise DestinationLimit(
                     f"cannot change {shown(step.path)} in one unit",
                     f"{shown(point)} is a mount point inside the destination",
-                    f"Push it as a destination of its own, and here leave it out: --exclude '/{shown(point)}/'",
+                    f"Push it on its own, and leave it out here: --exclude '/{shown(point)}/'",
                 )
 
 

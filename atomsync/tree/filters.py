@@ -80,8 +80,7 @@ def _verdict(spec: GitIgnoreSpec, asked: str) -> bool | None:
     """
     for pattern in reversed(list(spec.patterns)):
         regex = getattr(pattern, "regex", None)
-        match = regex.match(asked) if regex is not None and pattern.include is not None else None
-        if match is None:
+        if regex is None or pattern.include is None or (match := regex.match(asked)) is None:
             continue
         end = match.end(_DIRECTORY) if _DIRECTORY in regex.groupindex else -1
         if end not in (-1, len(asked)):

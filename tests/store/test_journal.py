@@ -120,7 +120,13 @@ def plans(draw: st.DrawFn) -> tuple[Step, ...]:
         members = st.lists(st.tuples(names.map(lambda name, top=path: f"{top}/{name}"), entries), max_size=3)
         inside, displaced = tuple(draw(members)), tuple(draw(members))
         steps.append(Step(kind, path, old, new, inside, displaced, str(slot)))
-    return tuple(steps)
+    swaps = [step.path for step in steps if step.kind != META]
+    return tuple(
+        step
+        for step in steps
+        if step.kind == META
+        or (swaps.count(step.path) == 1 and not any(step.path.startswith(path + "/") for path in swaps))
+    )
 
 
 @given(plans(), st.text(st.characters(exclude_categories=()), max_size=20))
