@@ -1,6 +1,7 @@
 """Words in, words out: the command line.
 
 app      the command group, and how every error becomes a message and an exit status
+options  what several commands share
 push     ``atomsync push``
 recover  ``atomsync recover``
 status   ``atomsync status``

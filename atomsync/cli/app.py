@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from atomsync.cli import records, render
+from atomsync.cli.options import Told
 from atomsync.errors import AtomSyncError, UsageError, from_oserror
 
 _COMMANDS = {
@@ -64,41 +65,43 @@ def main() -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run one command; returns its exit status."""
+    told = Told()
     try:
-        return int(group.main(arguments, prog_name="atomsync", standalone_mode=False) or 0)
+        return int(group.main(arguments, prog_name="atomsync", standalone_mode=False, obj=told) or 0)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
+        told.as_json = told.as_json or "--json" in arguments  # the parser stopped before it came to it
         shown = error.format_message()
         hint = (
             f"Try: {error.ctx.command_path} --help"
             if isinstance(error, click.UsageError) and error.ctx
             else ""
         )
-        return _failed(UsageError(shown, "", hint), arguments)
+        return _failed(UsageError(shown, "", hint), told)
     except (click.Abort, KeyboardInterrupt):
         return 20
     except AtomSyncError as error:
-        return _failed(error, arguments)
+        return _failed(error, told)
     except BrokenPipeError:
         # The reader of our output went away; what we did to DST is done or undone by now.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        return _failed(from_oserror(error, f"cannot use {error.filename or 'the disk'}"), arguments)
+        return _failed(from_oserror(error, f"cannot use {error.filename or 'the disk'}"), told)
     except Exception as error:
         if os.environ.get("ATOMSYNC_DEBUG"):
             raise
-        told = AtomSyncError(
+        bug = AtomSyncError(
             "internal error",
             f"{type(error).__name__}: {error}",
             "This is a bug in atomsync; please report it. ATOMSYNC_DEBUG=1 shows where it happened.",
         )
-        return _failed(told, arguments)
+        return _failed(bug, told)
 
 
-def _failed(error: AtomSyncError, arguments: list[str]) -> int:
-    if "--json" in arguments:
+def _failed(error: AtomSyncError, told: Told) -> int:
+    if told.as_json:
         click.echo(records.failure(error))
     else:
         click.echo(render.failure(error), err=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import click
 
 from atomsync.cli import records, render
+from atomsync.cli.options import json_option, state_dir_option
 from atomsync.errors import Interrupted, UsageError
 from atomsync.store.progress import Progress
 from atomsync.store.store import KEEP_UNITS
@@ -18,21 +19,16 @@ from atomsync.sync.push import Report, push
 from atomsync.tree.filters import Filters, exclude_line, include_line
 from atomsync.tree.path import shown
 
-_PATTERNS = ("--exclude", "--include", "--exclude-from")
+_PATTERNS = ("exclude", "include", "exclude_from")
 
 
 class PushCommand(click.Command):
     """Remembers in which order the pattern options stood: the last match decides."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        order = []
-        for position, argument in enumerate(args):
-            if argument == "--":
-                break
-            name, has_value, value = argument.partition("=")
-            if name in _PATTERNS:
-                order.append((name, value if has_value else "".join(args[position + 1 : position + 2])))
-        ctx.meta["patterns"] = order
+        values, _, order = self.make_parser(ctx).parse_args(list(args))
+        given = {name: iter(values.get(name) or ()) for name in _PATTERNS}
+        ctx.meta["patterns"] = [(str(p.name), next(given[str(p.name)])) for p in order if p.name in given]
         return super().parse_args(ctx, args)
 
 
@@ -77,7 +73,7 @@ class PushCommand(click.Command):
     show_default=True,
     help="Check staged files against what the filesystem, or the medium, gives back.",
 )
-@click.option("--state-dir", metavar="DIR", help="Keep the control directory there (same filesystem as DST).")
+@state_dir_option
 @click.option(
     "--keep",
     type=click.IntRange(0),
@@ -89,7 +85,7 @@ class PushCommand(click.Command):
 @click.option("-m", "--message", default="", help="A note to keep with the unit.")
 @click.option("-v", "--verbose", is_flag=True, help="One line for each changed path.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line (docs/json.md).")
+@json_option
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -193,9 +189,9 @@ def _listening(bar: bool) -> Iterator[Progress]:
 def _lines(order: list[tuple[str, str]]) -> list[str]:
     lines: list[str] = []
     for name, value in order:
-        if name == "--exclude":
+        if name == "exclude":
             lines.append(exclude_line(value))
-        elif name == "--include":
+        elif name == "include":
             lines.append(include_line(value))
         else:
             try:
@@ -203,6 +199,8 @@ def _lines(order: list[tuple[str, str]]) -> list[str]:
                     lines += file.read().splitlines()
             except OSError as error:
                 raise UsageError(
-                    f"cannot read the patterns in {shown(value)}", error.strerror or ""
+                    f"cannot read the patterns in {shown(value)}",
+                    error.strerror or "",
+                    "--exclude-from names a file with one gitignore pattern a line.",
                 ) from None
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from atomsync.cli import records, render
+from atomsync.cli.options import json_option, state_dir_option
 from atomsync.errors import Drift
 from atomsync.store.recovery import CLEAN
 from atomsync.store.store import open_store
@@ -12,8 +13,8 @@ from atomsync.store.store import open_store
 
 @click.command("recover")
 @click.argument("dst", metavar="DST")
-@click.option("--state-dir", metavar="DIR", help="Where the control directory is, if not in DST.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line (docs/json.md).")
+@state_dir_option
+@json_option
 def command(dst: str, *, state_dir: str | None, as_json: bool) -> int:
     """Finish or undo what a crash left in DST, and say which and why.
 

@@ -25,6 +25,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from atomsync.errors import ControlUntrusted, StoreLocked, UsageError, from_oserror
 from atomsync.fs.capabilities import Capabilities, probe
@@ -45,6 +46,13 @@ _PROBE = "probe"
 _LOCK_TEXT_MAX_BYTES = 4096
 
 
+class Made(NamedTuple):
+    """That we made the control directory, and what the destination's mtime was before, in ns."""
+
+    mtime_ns: int
+    state_dir: str | None
+
+
 class Control:
     """An open, checked control directory and the destination it governs.
 
@@ -57,6 +65,7 @@ class Control:
         self.tree = Cursor(disk, root)
         self._lock: int | None = None
         self._capabilities: Capabilities | None = None
+        self.made: Made | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -93,8 +102,11 @@ class Control:
         return self._lock
 
     def holder(self) -> str:
-        """Who has the lock now; "" if nobody."""
-        fd = self.disk.open_lock(self.fd, LOCK)
+        """Who has the lock now; "" if nobody. Only looks: works on a read-only filesystem too."""
+        try:
+            fd = self.disk.open_file(self.fd, LOCK)
+        except FileNotFoundError:
+            return ""
         try:
             return "" if self.disk.try_lock(fd) else _holder(self.disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0))
         finally:
@@ -117,6 +129,23 @@ class Control:
         text = json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv[:4])[:200], "since": _now()})
         self.disk.truncate(fd, 0)
         self.disk.write(fd, text.encode(), 0)
+
+    def unmake(self) -> None:
+        """Close. If we made the control directory, and nothing in it matters, leave no trace of it."""
+        made = self.made
+        try:
+            if made is not None and not self.has(UNIT) and not self.has(CONFLICTS):
+                for name, _ in self.disk.scandir(self.fd):
+                    remove_tree(self.disk, self.fd, name)
+                if made.state_dir is not None:
+                    os.rmdir(made.state_dir)
+                else:
+                    self.disk.rmdir(self.root, CONTROL_NAME)
+                    self.disk.set_meta(self.root, -1, -1, None, made.mtime_ns)
+        except OSError:
+            pass  # a trace stays; it does no harm
+        finally:
+            self.close()
 
     # -- small verbs that several rooms of the store share
     @contextlib.contextmanager
@@ -158,20 +187,25 @@ def open_control(disk: Disk, path: str, state_dir: str | None = None, *, make: b
     UsageError (a state directory on another filesystem), AccessError.
     """
     root = _opening(lambda: disk.open_root(path), f"cannot open {shown(path)}")
+    control = None
     try:
-        fd = _open_control_fd(disk, root, path, state_dir, make=make)
+        before = disk.fstat(root)
+        made = make and _made(disk, root, path, state_dir)
+        fd = _open_control_fd(disk, root, path, state_dir)
         if fd is None:
-            disk.close(root)
             return None
-        try:
-            _check_trust(disk, root, fd, state_dir or f"{path}/{CONTROL_NAME}")
-        except BaseException:
-            disk.close(fd)
-            raise
+        control = Control(disk, root, fd, path)
+        if made:
+            control.made = Made(before.st_mtime_ns, state_dir)
+        _check_trust(disk, root, fd, state_dir or f"{path}/{CONTROL_NAME}")
+        return control
     except BaseException:
-        disk.close(root)
+        if control is not None:
+            control.unmake()
         raise
-    return Control(disk, root, fd, path)
+    finally:
+        if control is None:
+            disk.close(root)
 
 
 def remove_tree(disk: Disk, at: int, name: str) -> None:
@@ -220,37 +254,30 @@ def _open_to_empty(disk: Disk, at: int, name: str) -> int:
         return disk.open_dir(at, name)
 
 
-def _open_control_fd(disk: Disk, root: int, path: str, state_dir: str | None, *, make: bool) -> int | None:
-    if state_dir is not None:
-        if make:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(state_dir, 0o700)
-        elif not os.path.isdir(state_dir):
-            return None
-        return _opening(
-            lambda: disk.open_root(state_dir), f"cannot open the state directory {shown(state_dir)}"
-        )
-    where = f"{shown(path)}/{CONTROL_NAME}"
+def _made(disk: Disk, root: int, path: str, state_dir: str | None) -> bool:
+    """Make the control directory; False if there was something by its name."""
     try:
-        return disk.open_dir(root, CONTROL_NAME)
-    except FileNotFoundError:
-        if not make:
-            return None
-    except OSError as error:
-        raise _untrusted(where, error.strerror or str(error)) from None
-
-    def made() -> int:
-        with contextlib.suppress(FileExistsError):  # another process was as quick
+        if state_dir is not None:
+            os.mkdir(state_dir, 0o700)
+            os.chmod(state_dir, 0o700)  # not the setgid bit of a parent
+        else:
             disk.mkdir(root, CONTROL_NAME)
-        fd = disk.open_dir(root, CONTROL_NAME)
-        try:
-            disk.set_meta(fd, -1, -1, 0o700, None)  # not the setgid bit of a parent
-        except BaseException:
-            disk.close(fd)
-            raise
-        return fd
+            disk.set_meta_at(root, CONTROL_NAME, -1, -1, 0o700, None)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        where = shown(state_dir or f"{path}/{CONTROL_NAME}")
+        raise from_oserror(error, f"cannot make {where}") from None
+    return True
 
-    return _opening(made, f"cannot make {where}")
+
+def _open_control_fd(disk: Disk, root: int, path: str, state_dir: str | None) -> int | None:
+    try:
+        return disk.open_dir(root, CONTROL_NAME) if state_dir is None else disk.open_root(state_dir)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _untrusted(shown(state_dir or f"{path}/{CONTROL_NAME}"), error.strerror or str(error)) from None
 
 
 def _check_trust(disk: Disk, root: int, fd: int, where: str) -> None:

@@ -17,6 +17,22 @@ from atomsync.store.progress import Progress
 from atomsync.tree.entry import Entry
 
 _PR_SET_PDEATHSIG = 1
+_TELL_BYTES = 4 << 20
+
+
+class _Telling(Progress):
+    """Passes on how many bytes were copied, in steps."""
+
+    copied = 0
+
+    def advance(self, files: int = 0, size: int = 0) -> None:
+        self.copied += size
+        if self.copied >= _TELL_BYTES:
+            self.tell()
+
+    def tell(self) -> None:
+        write_message(1, self.copied)
+        self.copied = 0
 
 
 def main() -> None:
@@ -29,18 +45,17 @@ def main() -> None:
     disk = PosixDisk()
     source = Source(disk, int(sys.argv[2]))
     slots = Cursor(disk, int(sys.argv[3]))
-    progress = Progress()
+    progress = _Telling()
     with contextlib.suppress(BrokenPipeError):
         while (chunk := read_message(0)) is not None:
             assert isinstance(chunk, list)
             try:
-                write_message(
-                    1,
-                    [
-                        copy_file(source, slots, Job(path, location, Entry._make(entry)), progress)
-                        for path, location, entry in chunk
-                    ],
-                )
+                digests = [
+                    copy_file(source, slots, Job(path, location, Entry._make(entry)), progress)
+                    for path, location, entry in chunk
+                ]
+                progress.tell()
+                write_message(1, digests)
             except AtomSyncError as error:
                 told = {
                     "class": type(error).__name__,

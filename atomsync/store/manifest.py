@@ -40,8 +40,12 @@ class Manifest:
 
     def __init__(self, control: Control) -> None:
         self._control = control
-        self._db = self._opened()
-        self._catch_up()
+        try:
+            self._db = self._opened(control.disk.library_path(control.fd, MANIFEST))
+            self._catch_up()
+        except sqlite3.OperationalError:  # no room, or no right: it lives in memory, for this time
+            self._db = self._opened(":memory:")
+            self._catch_up()
 
     def racy(self) -> dict[str, str]:
         """Path → digest of the files whose equality with the source the quick check cannot vouch for."""
@@ -93,19 +97,18 @@ class Manifest:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _opened(self) -> sqlite3.Connection:
+    def _opened(self, where: str) -> sqlite3.Connection:
         try:
-            return self._connected()
-        except sqlite3.DatabaseError:
-            for name in (MANIFEST, MANIFEST + "-journal"):
-                if self._control.has(name):
-                    self._control.disk.unlink(self._control.fd, name)
-            return self._connected()
+            return self._connected(where)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:  # damaged
+            if self._control.has(MANIFEST):
+                self._control.disk.unlink(self._control.fd, MANIFEST)
+            return self._connected(where)
 
-    def _connected(self) -> sqlite3.Connection:
-        db = sqlite3.connect(
-            self._control.disk.library_path(self._control.fd, MANIFEST), isolation_level="DEFERRED"
-        )
+    def _connected(self, where: str) -> sqlite3.Connection:
+        db = sqlite3.connect(where, isolation_level="DEFERRED")
         try:
             db.execute("PRAGMA synchronous = OFF")
             db.execute("PRAGMA journal_mode = MEMORY")

@@ -31,6 +31,7 @@ from atomsync.store.progress import Progress
 
 WORTH_FILES, WORTH_BYTES = 1_000, 256 << 20
 _CHUNK_FILES, _CHUNK_BYTES = 128, 16 << 20
+_LOOK_UP_S = 0.1  # how long a wait may keep us from noticing a signal
 _AHEAD = 2  # chunks the helper has in hand, so that it need not wait for us
 _LENGTH = struct.Struct("<I")
 _START = "import sys,json;sys.path[:]=json.loads(sys.argv[1]);from atomsync.store.helper import main;main()"
@@ -63,8 +64,8 @@ def copy_in_two(
                     progress.check()
                     yield job, copy_file(source, slots, job, progress)
                     progress.advance(1)
-            for job, digest in helper.results(wait=not chunks):
-                progress.advance(1, job.entry.size)
+            for job, digest in helper.results(progress, wait=not chunks):
+                progress.advance(1)
                 yield job, digest
             if not helper.alive and helper.outstanding:
                 for chunk in helper.outstanding:
@@ -107,14 +108,19 @@ class _Helper:
         except OSError:
             self.alive = False
 
-    def results(self, *, wait: bool) -> Iterator[Outcome]:
+    def results(self, progress: Progress, *, wait: bool) -> Iterator[Outcome]:
         """What it has answered by now; with ``wait``, at least one chunk, if any is outstanding."""
         while self.alive and self.outstanding and self._process is not None:
             assert self._process.stdout is not None
             pipe = self._process.stdout.fileno()
-            if not wait and not select.select([pipe], [], [], 0)[0]:
-                return
+            while not select.select([pipe], [], [], _LOOK_UP_S if wait else 0)[0]:
+                if not wait:
+                    return
+                progress.check()
             answer = read_message(pipe)
+            if isinstance(answer, int):  # bytes copied since it last said so
+                progress.advance(0, answer)
+                continue
             if not isinstance(answer, dict | list):
                 self.alive = False
                 return

@@ -10,6 +10,7 @@ file that changed while we copied is staged again without the other fifty thousa
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from typing import NamedTuple
@@ -68,6 +69,8 @@ class Stage:
                 disk.set_meta(fd, -1, -1, 0o700, None)
         except BaseException:
             self._close_descriptors()
+            with contextlib.suppress(OSError):
+                remove_tree(disk, control.fd, UNIT)
             raise
         self.cursor = Cursor(disk, self.slots)
         self.staged: dict[str, Staged] = {}

@@ -23,7 +23,7 @@ from atomsync.plan.plan import Plan
 from atomsync.store import commit as committing
 from atomsync.store.barrier import FULL
 from atomsync.store.commit import Receipt
-from atomsync.store.control import CONFLICTS, HISTORY, UNIT, Control, open_control, remove_tree
+from atomsync.store.control import CONFLICTS, HISTORY, UNIT, Control, open_control
 from atomsync.store.copying import Source
 from atomsync.store.history import prune, read_journal, retire_to_history, units
 from atomsync.store.journal import Header
@@ -32,7 +32,7 @@ from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, Recovery, recover
 from atomsync.store.seal import READBACK, SealedUnit, seal
 from atomsync.store.staging import Content, Stage
-from atomsync.tree.path import CONTROL_NAME, shown
+from atomsync.tree.path import shown
 
 KEEP_UNITS = 5
 
@@ -94,11 +94,13 @@ class Store:
         finally:
             if session is not None:
                 session.close()
-            unused = made and not (session is not None and session.committed)
-            if unused and (control is None or not (control.has(UNIT) or control.has(CONFLICTS))):
-                self._remove_root(control)
-            elif control is not None:
+            if control is not None and session is not None and session.committed:
                 control.close()
+            elif control is not None:
+                control.unmake()
+            if made and not (session is not None and session.committed):
+                with contextlib.suppress(OSError):  # not empty: then it holds what must stay
+                    os.rmdir(self.path)
 
     def recover(self) -> Recovery:
         """Finish or undo what a crash left, and say which."""
@@ -142,15 +144,6 @@ class Store:
             return False
         except OSError as error:
             raise from_oserror(error, f"cannot make {shown(self.path)}") from None
-
-    def _remove_root(self, control: Control | None) -> None:
-        """Nothing was committed to the directory we made: leave no trace of it."""
-        if control is not None:
-            if self.options.state_dir is None:
-                remove_tree(self.disk, control.root, CONTROL_NAME)
-            control.close()
-        with contextlib.suppress(OSError):
-            os.rmdir(self.path)
 
 
 class Session:
@@ -240,10 +233,13 @@ class Session:
         """Forget what was staged. The destination never saw it."""
         stage, self._stage = self._stage, None
         if stage is not None:
-            stage.discard()
+            try:
+                stage.discard()
+            except OSError as error:
+                raise from_oserror(error, f"cannot tidy up in {shown(self.store.path)}") from None
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # what stays behind, the next session discards
+        with contextlib.suppress(AtomSyncError):  # what stays behind, the next session discards
             self.discard()
         if self._manifest is not None:
             self._manifest.close()

@@ -51,7 +51,8 @@ class Comparison(NamedTuple):
 class Comparer:
     """``source`` and ``destination`` stand at the two roots; ``destination`` is None if there is none yet.
 
-    ``racy`` maps paths whose equality only content can show to the digest the destination has.
+    ``racy`` maps paths whose equality only content can show to the digest the destination has; those
+    whose mtime is before ``settled_before_ns`` cannot change any more without showing it.
     """
 
     def __init__(
@@ -60,10 +61,11 @@ class Comparer:
         destination: Cursor | None,
         rules: Rules,
         racy: Mapping[str, str],
+        settled_before_ns: int,
         progress: Progress,
     ) -> None:
         self.source, self.destination, self.rules = source, destination, rules
-        self.racy, self.progress = racy, progress
+        self.racy, self.settled_before_ns, self.progress = racy, settled_before_ns, progress
         self._racy_parents = {path.rpartition("/")[0] for path in racy}
         self.result = Comparison([], 0, {}, [], [], [])
         self._unchanged = 0
@@ -182,7 +184,8 @@ class Comparer:
                 verdicts[name] = self._digest(self.source, here) != self._digest(self.destination, here)
             elif new.mtime_ns == old.mtime_ns:
                 verdicts[name] = self._digest(self.source, here) != self.racy[here]
-            if verdicts.get(name) is False and here in self.racy:
+            settled = verdicts.get(name) is False and new.mtime_ns < self.settled_before_ns
+            if settled and here in self.racy:
                 self.result.settled.append(here)
         return verdicts
 

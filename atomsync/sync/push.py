@@ -19,6 +19,7 @@ from atomsync.plan.plan import normal_form
 from atomsync.store.commit import Receipt
 from atomsync.store.control import UNIT, open_control
 from atomsync.store.copying import Source, is_unchanged
+from atomsync.store.manifest import RACY_NS
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.store.store import KEEP_UNITS, open_store
@@ -113,12 +114,12 @@ def _settle(
     tolerated: set[str] = set()
     for attempt in range(1, 3 * _TRIES):
         phases.phase("scan")
-        comparer = Comparer(
-            origin.cursor, unit.session.control.tree, rules, unit.session.manifest.racy(), phases
-        )
+        session = unit.session
+        racy, settled_before_ns = session.manifest.racy(), time.time_ns() - RACY_NS
+        comparer = Comparer(origin.cursor, session.control.tree, rules, racy, settled_before_ns, phases)
         found = comparer.run()
         if found.settled:
-            unit.session.manifest.settle(found.settled)
+            session.manifest.settle(found.settled)
         check_displaced(found.changes, found.protected, delete=rules.delete)
         unit.expunge_all()
         for change in found.changes:
@@ -159,10 +160,10 @@ def _dry_run(disk: Disk, origin: Source, dst: str, state: str | None, rules: Rul
                 recovery = Recovery(UNFINISHED, "", "a push would recover it first, then compare")
             control.close()
         with _opened(disk, dst) as root, Cursor(disk, root) as tree:
-            found = Comparer(origin.cursor, tree, rules, {}, phases).run()
+            found = Comparer(origin.cursor, tree, rules, {}, 0, phases).run()
             name_max = disk.space(root).name_max
     else:
-        found = Comparer(origin.cursor, None, rules, {}, phases).run()
+        found = Comparer(origin.cursor, None, rules, {}, 0, phases).run()
         name_max = os.statvfs(os.path.dirname(os.path.abspath(dst))).f_namemax
     plan = normal_form(found.changes)
     check_displaced(found.changes, found.protected, delete=rules.delete)

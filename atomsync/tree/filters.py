@@ -80,14 +80,15 @@ def _verdict(spec: GitIgnoreSpec, asked: str) -> bool | None:
     """
     for pattern in reversed(list(spec.patterns)):
         regex = getattr(pattern, "regex", None)
-        if regex is None or pattern.include is None or (match := regex.match(asked)) is None:
+        if regex is None or pattern.include is None:
             continue
-        end = match.end(_DIRECTORY) if _DIRECTORY in regex.groupindex else -1
-        if end not in (-1, len(asked)):
-            continue  # it names a directory above
-        if end == -1 and regex.pattern.endswith("/") and match.end() == len(asked):
-            continue  # a/** is about what is in a, not about a
-        return bool(pattern.include)
+        for match in regex.finditer(asked):
+            end = match.end(_DIRECTORY) if _DIRECTORY in regex.groupindex else -1
+            if end not in (-1, len(asked)):
+                continue  # it names a directory above
+            if end == -1 and regex.pattern.endswith("/") and match.end() == len(asked):
+                continue  # a/** is about what is in a, not about a
+            return bool(pattern.include)
     return None
 
 
@@ -95,6 +96,9 @@ def _spec(lines: Iterable[str], where: str) -> GitIgnoreSpec:
     import pathspec  # costs 30 ms, and most runs have no patterns
 
     try:
-        return pathspec.GitIgnoreSpec.from_lines(lines)
+        # To git a/**/ means the directories in a, at any depth; pathspec takes it for a itself.
+        return pathspec.GitIgnoreSpec.from_lines(
+            line.rstrip() + "*/" if line.rstrip().endswith("/**/") else line for line in lines
+        )
     except ValueError as error:
         raise UsageError(f"cannot use the patterns of {shown(where)}", str(error)) from None

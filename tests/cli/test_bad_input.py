@@ -20,7 +20,6 @@ import pytest
 
 NOBODY = 65534
 MIB = 1 << 20
-RENAMES = "?rename,?renameat,renameat2"  # not every machine has the older ones
 Plant = Callable[..., Path]
 Unchanged = Callable[..., Any]
 Strace = Callable[..., list[str]]
@@ -519,8 +518,8 @@ def cut(atomsync: Any, src: Path, dst: Path, strace: Strace) -> Path:
     """A destination in which a push was killed behind its seal, some of its swaps done."""
     before = (dst / "a").stat().st_ino
     for number in range(6, 20):  # the first few are those of the probe and of the seal
-        kill = f"inject={RENAMES}:signal=KILL:when={number}"
-        atomsync("push", "--delete", src, dst, under=strace("-e", f"trace={RENAMES}", "-e", kill))
+        kill = f"inject=renameat2:signal=KILL:when={number}"
+        atomsync("push", "--delete", src, dst, under=strace("-e", "trace=renameat2", "-e", kill))
         if (dst / ".atomsync" / "unit" / "journal").exists() and (dst / "a").stat().st_ino != before:
             return dst
         atomsync("recover", dst)
@@ -644,9 +643,10 @@ def test_a_signal_before_the_seal_rolls_back_and_leaves_nothing(
     assert_same_tree(src, dst)
 
 
-@pytest.mark.parametrize("name", ["INT", "TERM"])
+@pytest.mark.parametrize(("name", "call"), [("INT", "renameat2"), ("TERM", "fsync")])
 def test_a_signal_at_any_rename_or_sync_leaves_all_old_or_all_new_and_says_which(
     name: str,
+    call: str,
     atomsync: Any,
     tmp_path: Path,
     src: Path,
@@ -661,9 +661,8 @@ def test_a_signal_at_any_rename_or_sync_leaves_all_old_or_all_new_and_says_which
         old = plant(tmp_path / f"old{number}", {"a": b"old a", "d/b": b"old b", "gone/x": b"gone"})
         assert atomsync("push", old, dst).returncode == 0
         before = snapshot(dst, ctime=False)
-        inject = f"inject={RENAMES},fsync,syncfs:signal={name}:when={number}"
-        trace = f"trace={RENAMES},fsync,syncfs"
-        done = atomsync("push", "--delete", src, dst, under=strace("-e", trace, "-e", inject))
+        under = strace("-e", f"trace={call}", "-e", f"inject={call}:signal={name}:when={number}")
+        done = atomsync("push", "--delete", src, dst, under=under)
         assert no_trace(dst)
         if done.returncode == 0:
             assert "SIG" not in done.stderr
