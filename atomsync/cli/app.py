@@ -6,6 +6,7 @@ No traceback reaches a user; ``ATOMSYNC_DEBUG=1`` shows it to whoever looks for 
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import NoReturn
@@ -15,6 +16,7 @@ import click
 from atomsync.cli import records, render
 from atomsync.cli.options import Told
 from atomsync.errors import AtomSyncError, UsageError, from_oserror
+from atomsync.tree.path import shown
 
 _COMMANDS = {
     "push": "Make DST hold the contents of SRC, in one all-or-nothing unit.",
@@ -60,6 +62,9 @@ def group() -> None:
 
 def main() -> NoReturn:
     """The ``atomsync`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter shows its number
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -72,13 +77,13 @@ def run(arguments: list[str]) -> int:
         return done.exit_code
     except click.ClickException as error:
         told.as_json = told.as_json or "--json" in arguments  # the parser stopped before it came to it
-        shown = error.format_message()
+        text = shown(error.format_message())
         hint = (
             f"Try: {error.ctx.command_path} --help"
             if isinstance(error, click.UsageError) and error.ctx
             else ""
         )
-        return _failed(UsageError(shown, "", hint), told)
+        return _failed(UsageError(text, "", hint), told)
     except (click.Abort, KeyboardInterrupt):
         return 20
     except AtomSyncError as error:
@@ -88,7 +93,7 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        return _failed(from_oserror(error, f"cannot use {error.filename or 'the disk'}"), told)
+        return _failed(from_oserror(error, f"cannot use {shown(str(error.filename or 'the disk'))}"), told)
     except Exception as error:
         if os.environ.get("ATOMSYNC_DEBUG"):
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -123,7 +124,7 @@ def command(
     """
     gc.disable()  # a push makes a tuple for each path and no cycles: looking for them costs 8 %
     filters = Filters(_lines(ctx.meta["patterns"]), gitignore=gitignore)
-    bar = sys.stderr.isatty() and not (quiet or as_json)
+    bar = sys.stderr is not None and sys.stderr.isatty() and not (quiet or as_json)
     with _listening(bar) as progress:
         report = push(
             src,
@@ -141,12 +142,23 @@ def command(
             message=message,
             progress=progress,
         )
-    _tell(report, verbose=verbose or dry_run, quiet=quiet, as_json=as_json)
+    try:
+        _tell(report, verbose=verbose or dry_run, quiet=quiet, as_json=as_json)
+        sys.stdout.flush()
+    except OSError as error:  # what was to be done is done, whoever hears of it
+        _unheard(error)
     if progress.stopping:
         raise Interrupted(
             f"stopped by {progress.stopping}", "the unit was sealed by then, so it was finished"
         )
     return 0
+
+
+def _unheard(error: OSError) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its end
+    if not isinstance(error, BrokenPipeError):
+        with contextlib.suppress(OSError):
+            click.echo(f"atomsync: done, but the report could not be written: {error.strerror}", err=True)
 
 
 def _tell(report: Report, *, verbose: bool, quiet: bool, as_json: bool) -> None:

@@ -11,17 +11,20 @@ from typing import NamedTuple
 
 from atomsync.fs.disk import Disk
 
+_ODD_TIME_NS = 1_000_000_001_234_567_891
 _UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, errno.EPERM, errno.EMLINK}
 
 
 class Capabilities(NamedTuple):
     """``exchange``: two names swap in one step. ``rename_new``: renaming refuses an existing name.
-    ``link``: hard links. ``syncfs``: one call makes everything durable, and tells errors."""
+    ``link``: hard links. ``syncfs``: one call makes everything durable, and tells errors.
+    ``time_step_ns``: an mtime is kept as a multiple of this (ext4 with small inodes: a second)."""
 
     exchange: bool
     rename_new: bool
     link: bool
     syncfs: bool
+    time_step_ns: int = 1
 
     @property
     def swap_class(self) -> str:
@@ -44,7 +47,14 @@ def probe(disk: Disk, at: int) -> Capabilities:
     )
     rename_new = _refuses_existing(disk, at) and _tried(lambda: disk.rename_new(at, "a", at, "c"))
     link = _tried(lambda: disk.link(at, "b", at, "d"))
-    return Capabilities(exchange, rename_new, link, disk.syncfs_trusted(at))
+    return Capabilities(exchange, rename_new, link, disk.syncfs_trusted(at), _time_step(disk, at))
+
+
+def _time_step(disk: Disk, at: int) -> int:
+    disk.set_meta_at(at, "b", -1, -1, None, _ODD_TIME_NS)
+    kept = disk.lstat(at, "b").st_mtime_ns
+    steps = (1, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
+    return next((step for step in steps if kept == _ODD_TIME_NS - _ODD_TIME_NS % step), 1)
 
 
 def _tried(verb: object) -> bool:

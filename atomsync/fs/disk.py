@@ -113,9 +113,10 @@ class Disk(Protocol):
         """Of an open file or directory; owner first, then mode (chown clears setuid bits)."""
 
     def set_meta_at(
-        self, at: int, name: str, uid: int, gid: int, mode: int | None, mtime_ns: int | None
+        self, at: int, name: str, uid: int, gid: int, mode: int | None, mtime_ns: int | None, ino: int = 0
     ) -> None:
-        """Of a name, never through a link. ``mode`` must be None for a symbolic link."""
+        """Of a name, never through a link. ``mode`` must be None for a symbolic link. With ``ino``,
+        ESTALE if the name leads to another inode by now: it may be a hard link to anything."""
 
     # -- durability and exclusion
     def fsync(self, fd: int) -> None:

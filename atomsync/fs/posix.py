@@ -157,14 +157,26 @@ class PosixDisk:
             os.utime(fd, ns=(mtime_ns, mtime_ns))
 
     def set_meta_at(
-        self, at: int, name: str, uid: int, gid: int, mode: int | None, mtime_ns: int | None
+        self, at: int, name: str, uid: int, gid: int, mode: int | None, mtime_ns: int | None, ino: int = 0
     ) -> None:
-        if mode is not None:
-            _set_owner_and_mode(at, name, uid, gid, mode)
-        elif uid != -1 or gid != -1:
-            os.chown(name, uid, gid, dir_fd=at, follow_symlinks=False)
-        if mtime_ns is not None:
-            os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=at, follow_symlinks=False)
+        # Pin the inode, look at it, then change that inode: no second look-up of the name can be bent.
+        fd = os.open(name, getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+        try:
+            found = os.fstat(fd)
+            if ino and found.st_ino != ino:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name)
+            if stat_module.S_ISLNK(found.st_mode):
+                _set_link_meta(at, name, uid, gid, mode, mtime_ns)
+                return
+            pinned: int | str = f"/proc/self/fd/{fd}" if hasattr(os, "O_PATH") else fd
+            if uid != -1 or gid != -1:
+                os.chown(pinned, uid, gid)
+            if mode is not None:
+                os.chmod(pinned, mode)
+            if mtime_ns is not None:
+                os.utime(pinned, ns=(mtime_ns, mtime_ns))
+        finally:
+            os.close(fd)
 
     # -- durability and exclusion
     def fsync(self, fd: int) -> None:
@@ -225,15 +237,10 @@ def _rename(at: int, name: str, to: int, other: str, flags: int) -> None:
         raise
 
 
-def _set_owner_and_mode(at: int, name: str, uid: int, gid: int, mode: int) -> None:
-    # Linux had no fchmodat that refuses links until 6.6: pin the inode, look, then change that inode.
-    fd = os.open(name, getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
-    try:
-        if stat_module.S_ISLNK(os.fstat(fd).st_mode):
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
-        pinned: int | str = f"/proc/self/fd/{fd}" if hasattr(os, "O_PATH") else fd
-        if uid != -1 or gid != -1:
-            os.chown(pinned, uid, gid)
-        os.chmod(pinned, mode)
-    finally:
-        os.close(fd)
+def _set_link_meta(at: int, name: str, uid: int, gid: int, mode: int | None, mtime_ns: int | None) -> None:
+    if mode is not None:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+    if uid != -1 or gid != -1:
+        os.chown(name, uid, gid, dir_fd=at, follow_symlinks=False)
+    if mtime_ns is not None:
+        os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=at, follow_symlinks=False)

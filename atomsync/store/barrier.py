@@ -80,7 +80,11 @@ def _by_syncfs(control: Control, swaps: list[Step]) -> bool:
 
 def _fsync_file(cursor: Cursor, location: str) -> None:
     at, name = cursor.split(location)
-    fd = cursor.disk.open_file(at, name)
+    try:
+        fd = cursor.disk.open_file(at, name)
+    except PermissionError:  # ours, but not for us to read: then all of the filesystem
+        cursor.disk.syncfs(at)
+        return
     try:
         cursor.disk.fsync(fd)
     finally:

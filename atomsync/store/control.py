@@ -9,6 +9,7 @@
       history/<unit id>/  finished units: their journals and the displaced objects
       retired/            what may be deleted at any time, in any order
       conflicts/<unit id>/  objects of other writers that a rollback met and must not destroy
+      destination         inode and path of DST, if this is a --state-dir
       manifest.sqlite     path → entry, as last committed; derived, may be lost
 
 Anyone who could plant this directory could make us rename and delete at will. So it is trusted only if
@@ -41,6 +42,7 @@ LOCK, UNIT, HISTORY, RETIRED, CONFLICTS, MANIFEST = (
     "conflicts",
     "manifest.sqlite",
 )
+DESTINATION = "destination"
 JOURNAL, JOURNAL_DRAFT, SLOTS, DECISION = "journal", "journal.draft", "slots", "decision"
 _PROBE = "probe"
 _LOCK_TEXT_MAX_BYTES = 4096
@@ -134,14 +136,15 @@ class Control:
         """Close. If we made the control directory, and nothing in it matters, leave no trace of it."""
         made = self.made
         try:
-            if made is not None and not self.has(UNIT) and not self.has(CONFLICTS):
+            ours = self._lock is not None or not self.has(LOCK)
+            if made is not None and ours and not self.has(UNIT) and not self.has(CONFLICTS):
                 for name, _ in self.disk.scandir(self.fd):
                     remove_tree(self.disk, self.fd, name)
                 if made.state_dir is not None:
                     os.rmdir(made.state_dir)
                 else:
                     self.disk.rmdir(self.root, CONTROL_NAME)
-                    self.disk.set_meta(self.root, -1, -1, None, made.mtime_ns)
+                    _restore_time(self.disk, self.root, made.mtime_ns)
         except OSError:
             pass  # a trace stays; it does no harm
         finally:
@@ -197,7 +200,11 @@ def open_control(disk: Disk, path: str, state_dir: str | None = None, *, make: b
         control = Control(disk, root, fd, path)
         if made:
             control.made = Made(before.st_mtime_ns, state_dir)
+            if state_dir is None:
+                _restore_time(disk, root, before.st_mtime_ns)
         _check_trust(disk, root, fd, state_dir or f"{path}/{CONTROL_NAME}")
+        if state_dir is not None:
+            _check_owner(control, path, state_dir, make=make)
         return control
     except BaseException:
         if control is not None:
@@ -254,6 +261,12 @@ def _open_to_empty(disk: Disk, at: int, name: str) -> int:
         return disk.open_dir(at, name)
 
 
+def _restore_time(disk: Disk, root: int, mtime_ns: int) -> None:
+    """Our own directory comes and goes in the destination; that is no change of the tree."""
+    with contextlib.suppress(PermissionError):  # somebody else's directory, in which we may write
+        disk.set_meta(root, -1, -1, None, mtime_ns)
+
+
 def _made(disk: Disk, root: int, path: str, state_dir: str | None) -> bool:
     """Make the control directory; False if there was something by its name."""
     try:
@@ -291,6 +304,33 @@ def _check_trust(disk: Disk, root: int, fd: int, where: str) -> None:
             f"cannot keep the state in {shown(where)}",
             "it is not on the destination's filesystem, and renames do not cross filesystems",
             "Choose another --state-dir.",
+        )
+
+
+def _check_owner(control: Control, path: str, state_dir: str, *, make: bool) -> None:
+    """A state directory serves one destination: another's journal would be undone against this one."""
+    disk = control.disk
+    mine = str(disk.fstat(control.root).st_ino)
+    fresh = not disk.scandir(control.fd)
+    if fresh and not make:
+        return
+    try:
+        fd = disk.create(control.fd, DESTINATION) if fresh else disk.open_file(control.fd, DESTINATION)
+    except FileNotFoundError:
+        raise _untrusted(shown(state_dir), f"no file {DESTINATION!r} says which DST it serves") from None
+    try:
+        if fresh:
+            disk.write(fd, f"{mine} {os.path.realpath(path)}\n".encode("utf-8", "surrogateescape"), 0)
+            disk.fsync(fd)
+            return
+        inode, _, where = disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0).decode("utf-8", "replace").partition(" ")
+    finally:
+        disk.close(fd)
+    if inode != mine:
+        raise UsageError(
+            f"cannot use the state directory {shown(state_dir)} for {shown(path)}",
+            f"it serves {shown(where.strip())}",
+            "Give each DST a --state-dir of its own.",
         )
 
 

@@ -18,7 +18,7 @@ from atomsync.errors import DigestMismatch, from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk, Stat
 from atomsync.store.progress import Progress
-from atomsync.tree.entry import FILE, Entry, entry_of
+from atomsync.tree.entry import Entry, entry_of
 from atomsync.tree.path import shown
 
 _CHUNK_BYTES = 1 << 20
@@ -118,6 +118,20 @@ def digest_file(disk: Disk, fd: int, *, media: bool = False) -> tuple[str, int]:
     return hasher.hexdigest(), offset
 
 
+def digest_of(source: Source, path: str) -> str:
+    """The digest of a source file now; "" if it is gone."""
+    try:
+        fd = source.disk.open_file(*source.cursor.split(path))
+    except OSError as error:
+        if error.errno in _MOVED:
+            return ""
+        raise from_oserror(error, f"cannot read {shown(path)}") from None
+    try:
+        return digest_file(source.disk, fd)[0]
+    finally:
+        source.disk.close(fd)
+
+
 def is_unchanged(source: Source, path: str, entry: Entry) -> bool:
     """Whether a source path is still what was staged. Its directory listing counts for a directory."""
     try:
@@ -130,10 +144,8 @@ def is_unchanged(source: Source, path: str, entry: Entry) -> bool:
         if error.errno in _MOVED:
             return False
         raise from_oserror(error, f"cannot read {shown(path)}") from None
-    if entry.kind == FILE:
-        return _is(found, entry)
     now = entry_of(found)
-    return (now.kind, now.ino, now.mtime_ns) == (entry.kind, entry.ino, entry.mtime_ns)
+    return (now.kind, now.size, now.ino, now.ctime_ns) == (entry.kind, entry.size, entry.ino, entry.ctime_ns)
 
 
 def link_file(tree: Cursor, path: str, slots: Cursor, location: str) -> None:
@@ -145,8 +157,7 @@ def link_file(tree: Cursor, path: str, slots: Cursor, location: str) -> None:
 
 def _is(found: Stat, entry: Entry) -> bool:
     return (
-        found.st_mtime_ns == entry.mtime_ns
-        and found.st_size == entry.size
+        found.st_size == entry.size
         and found.st_ino == entry.ino
         and found.st_ctime_ns == entry.ctime_ns
         and found.st_mode & 0o170000 == 0o100000

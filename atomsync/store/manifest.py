@@ -21,8 +21,9 @@ from atomsync.store.control import HISTORY, MANIFEST, Control
 from atomsync.store.history import read_journal, units
 from atomsync.store.journal import Header
 from atomsync.tree.entry import Entry
+from atomsync.tree.racy import may_be_racy
 
-RACY_NS = 10_000_000  # Linux before 6.13 stamps times by a clock that ticks every 1 to 10 ms
+_INT64_MAX = (1 << 63) - 1  # the year 2262, to SQLite
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
     path BLOB PRIMARY KEY, kind TEXT, mode INTEGER, size INTEGER, mtime_ns INTEGER,
@@ -30,6 +31,7 @@ CREATE TABLE IF NOT EXISTS entries (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS racy ON entries (path) WHERE racy;
 CREATE TABLE IF NOT EXISTS units (id TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER);
 PRAGMA user_version = 1;
 """
 _PUT = "INSERT OR REPLACE INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)"
@@ -52,6 +54,12 @@ class Manifest:
         rows = self._db.execute("SELECT path, digest FROM entries WHERE racy")
         return {os.fsdecode(path): digest for path, digest in rows}
 
+    @property
+    def time_step_ns(self) -> int:
+        """The step in which the destination keeps times, as the last unit found it."""
+        row = self._db.execute("SELECT value FROM facts WHERE name = 'time_step_ns'").fetchone()
+        return int(row[0]) if row else 1
+
     def settle(self, paths: Iterable[str]) -> None:
         """These were compared by content since, and are racy no more."""
         with self._db:
@@ -64,17 +72,25 @@ class Manifest:
         row = self._db.execute("SELECT digest FROM entries WHERE path = ?", (os.fsencode(path),)).fetchone()
         return row[0] if row else ""
 
-    def apply(self, header: Header, steps: Iterable[Step]) -> None:
+    def apply(self, header: Header, steps: Iterable[Step], time_step_ns: int | None = None) -> None:
         """Follow one committed unit."""
         with self._db:
-            racy_from = header.checked_ns - RACY_NS
+            if time_step_ns is not None:
+                self._db.execute("INSERT OR REPLACE INTO facts VALUES ('time_step_ns', ?)", (time_step_ns,))
+            checked_ns = header.checked_ns
             for step in steps:
                 path = os.fsencode(step.path)
                 if step.kind == META:
                     if step.new is not None:
                         self._db.execute(
                             "UPDATE entries SET mode=?, mtime_ns=?, uid=?, gid=? WHERE path=?",
-                            (step.new.mode, step.new.mtime_ns, step.new.uid, step.new.gid, path),
+                            (
+                                step.new.mode,
+                                min(step.new.mtime_ns, _INT64_MAX),
+                                step.new.uid,
+                                step.new.gid,
+                                path,
+                            ),
                         )
                     continue
                 if step.old is not None:
@@ -84,8 +100,8 @@ class Manifest:
                         "DELETE FROM entries WHERE path > ? AND path < ?", (path + b"/", path + b"0")
                     )
                 if step.kind != REMOVE and step.new is not None:
-                    self._db.execute(_PUT, _row(step.path, step.new, racy_from))
-                    self._db.executemany(_PUT, (_row(path, entry, racy_from) for path, entry in step.inside))
+                    self._db.execute(_PUT, _row(step.path, step.new, checked_ns))
+                    self._db.executemany(_PUT, (_row(path, entry, checked_ns) for path, entry in step.inside))
             self._db.execute("INSERT OR REPLACE INTO units VALUES (?)", (header.id,))
 
     def close(self) -> None:
@@ -135,16 +151,20 @@ class Manifest:
                 self.apply(journal.header, journal.steps)
 
 
-def _row(path: str, entry: Entry, racy_from: int) -> tuple[Any, ...]:
+def _attributes(entry: Entry, path: bytes) -> tuple[Any, ...]:
+    return entry.mode, min(entry.mtime_ns, _INT64_MAX), entry.uid, entry.gid, path
+
+
+def _row(path: str, entry: Entry, checked_ns: int) -> tuple[Any, ...]:
     return (
         os.fsencode(path),
         entry.kind,
         entry.mode,
         entry.size,
-        entry.mtime_ns,
+        min(entry.mtime_ns, _INT64_MAX),
         entry.uid,
         entry.gid,
         os.fsencode(entry.target),
         entry.digest,
-        1 if entry.mtime_ns > racy_from and entry.digest else 0,
+        1 if entry.digest and may_be_racy(entry.mtime_ns, checked_ns) else 0,
     )

@@ -87,7 +87,7 @@ class _Helper:
         arguments = [json.dumps([path for path in sys.path if path]), str(source), str(slots)]
         try:
             self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
-                [sys.executable, "-S", "-E", "-c", _START, *arguments],
+                [sys.executable, "-S", "-E", "-X", f"utf8={sys.flags.utf8_mode}", "-c", _START, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -120,6 +120,7 @@ class _Helper:
             answer = read_message(pipe)
             if isinstance(answer, int):  # bytes copied since it last said so
                 progress.advance(0, answer)
+                progress.check()
                 continue
             if not isinstance(answer, dict | list):
                 self.alive = False

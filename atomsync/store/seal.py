@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from atomsync.errors import DigestMismatch, Drift
+from atomsync.errors import DestinationLimit, DigestMismatch, Drift
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.plan import Plan
 from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.barrier import NONE, staged_is_durable
 from atomsync.store.control import JOURNAL, JOURNAL_DRAFT, Control
 from atomsync.store.copying import digest_file
-from atomsync.store.journal import Header, encode
+from atomsync.store.journal import JOURNAL_MAX_BYTES, Header, encode
 from atomsync.store.progress import Progress
 from atomsync.store.staging import Stage
 from atomsync.tree.entry import DIR, FILE, SEEN, Entry, entry_of, look_deep, untouched
@@ -56,10 +56,12 @@ def seal(
     """
     disk = control.disk
     control.tree.close()  # walk anew: a directory on the way may have been moved or replaced since
-    steps = tuple(_deep(control, stage, step) for step in plan.steps)
+    time_step_ns = control.capabilities.time_step_ns  # probed here, where failing is still free of cost
+    steps = tuple(_deep(control, stage, step, time_step_ns) for step in plan.steps)
     steps += tuple(_parent(control, path) for path in plan.parents)
-    _ = control.capabilities  # probed now, where failing is still free of cost
     data, commit_at, commit_record = encode(header, steps)
+    if len(data) > JOURNAL_MAX_BYTES:
+        raise DestinationLimit("this unit is too large", "its journal would exceed what recovery reads")
     progress.check()
     fd = disk.create(stage.unit, JOURNAL_DRAFT)
     try:
@@ -77,7 +79,7 @@ def seal(
     return SealedUnit(header, steps, commit_at, commit_record, durability)
 
 
-def _deep(control: Control, stage: Stage, step: Step) -> Step:
+def _deep(control: Control, stage: Stage, step: Step, time_step_ns: int) -> Step:
     old, new = step.old, step.new
     if old is not None:
         now = look_at(control.tree, step.path)
@@ -87,13 +89,20 @@ def _deep(control: Control, stage: Stage, step: Step) -> Step:
     elif look_at(control.tree, step.path) is not None:
         raise drifted(step.path)
     if step.kind == META:
-        return step._replace(old=old)
+        return step._replace(old=old, new=new and _rounded(new, time_step_ns))
     if step.kind != REMOVE:
         found = look_deep(control.disk, stage.slots, step.slot)
         assert found is not None, "a staged step has something in its slot"
         new = found._replace(digest=stage.digest_of(step.path))
     inside = tuple([(path, _sealed(entry, stage.digest_of(path))) for path, entry in step.inside])
+    if time_step_ns != 1:
+        inside = tuple([(path, _rounded(entry, time_step_ns)) for path, entry in inside])
     return step._replace(old=old, new=new, inside=inside)
+
+
+def _rounded(entry: Entry, time_step_ns: int) -> Entry:
+    """As the destination's filesystem keeps it: recovery compares with what it finds there."""
+    return entry._replace(mtime_ns=entry.mtime_ns - entry.mtime_ns % time_step_ns)
 
 
 def _sealed(entry: Entry, digest: str) -> Entry:

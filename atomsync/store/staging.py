@@ -96,6 +96,9 @@ class Stage:
         """
         steps = tuple(self._with_slot(step, contents) for step in plan.steps)
         wanted = dict(_locations(steps))
+        for have in self.staged.values():
+            if is_closed(have.wanted):  # it has its mode already, but may have to change once more
+                self.disk.set_meta_at(*self.cursor.split(have.location), -1, -1, 0o700, None)
         self._drop_unwanted(wanted, contents)
         dirs: list[tuple[str, Entry]] = []
         jobs: list[Job] = []
@@ -104,8 +107,6 @@ class Stage:
             if entry.kind == DIR:
                 if path not in self.staged:
                     self._make(self.disk.mkdir, location, path)
-                elif is_closed(self.staged[path].wanted):  # it has its mode already, and may be added to
-                    self.disk.set_meta_at(*self.cursor.split(location), -1, -1, 0o700, None)
                 dirs.append((location, entry))
                 self.staged[path] = Staged(location, entry)
             elif path in self.staged:
@@ -126,6 +127,12 @@ class Stage:
     def digest_of(self, path: str) -> str:
         found = self.staged.get(path)
         return found.digest if found else ""
+
+    def forget(self, path: str) -> None:
+        """Let the next ``stage`` copy this file again."""
+        found = self.staged.pop(path, None)
+        if found is not None:
+            self.disk.unlink(*self.cursor.split(found.location))
 
     def discard(self) -> None:
         """Forget the unit: nothing of it was visible."""

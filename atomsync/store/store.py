@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -175,7 +174,8 @@ class Session:
         """The guards every plan must pass, before anything is staged."""
         space = self.store.disk.space(self.control.root)
         check_names(plan.steps, space.name_max)
-        check_space(plan.steps, space)
+        if self._stage is None:  # what is staged already has its space
+            check_space(plan.steps, space)
         check_mounts(plan.steps, mounts_below(self.store.path))
 
     def flush(
@@ -249,9 +249,9 @@ class Session:
         try:
             manifest = self.manifest  # opened first: it would read a unit that has retired from its journal
             retire_to_history(self.control, sealed.header.id)
-            manifest.apply(sealed.header, sealed.steps)
+            manifest.apply(sealed.header, sealed.steps, self.control.capabilities.time_step_ns)
             yield from prune(self.control, self.store.options.keep)
-        except (OSError, sqlite3.Error, AtomSyncError) as error:
+        except Exception as error:  # whatever it is: the unit is committed
             yield f"the unit is committed, but tidying up after it failed: {error}"
 
     def _new_id(self, now_ns: int) -> str:

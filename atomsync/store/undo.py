@@ -166,7 +166,7 @@ def _undo_meta(control: Control, step: Step) -> list[Conflict]:
     elif now.kind != DIR and step.new is not None and now[:SEEN] != step.new[:SEEN]:
         return [Conflict(step.path, step.path, "it was changed by someone else; left so")]
     try:
-        set_seen(control, step.path, old)
+        set_seen(control, step.path, old, now.ino)
     except PermissionError:
         if step.new is not None:
             raise  # what we could set, we can set back; the time of somebody else's directory we cannot
@@ -177,12 +177,12 @@ def _attributes(entry: Entry) -> tuple[int, int, int]:
     return entry.mode, entry.uid, entry.gid
 
 
-def set_seen(control: Control, path: str, entry: Entry) -> None:
-    """Owner, mode and mtime of ``entry``, given to what is at ``path``."""
+def set_seen(control: Control, path: str, entry: Entry, ino: int) -> None:
+    """Owner, mode and mtime of ``entry``, given to inode ``ino`` at ``path``; ESTALE if it is another."""
     mode = None if entry.kind == LINK else entry.mode
     if path:
         at, name = control.tree.split(path)
-        control.disk.set_meta_at(at, name, entry.uid, entry.gid, mode, entry.mtime_ns)
+        control.disk.set_meta_at(at, name, entry.uid, entry.gid, mode, entry.mtime_ns, ino)
     else:
         control.disk.set_meta(control.root, entry.uid, entry.gid, mode, entry.mtime_ns)
 

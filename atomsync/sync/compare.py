@@ -15,10 +15,12 @@ from atomsync.fs.cursor import Cursor
 from atomsync.plan.change import Change
 from atomsync.store.copying import digest_file
 from atomsync.store.progress import Progress
+from atomsync.store.seal import drifted
 from atomsync.tree.diff import Ownership, diff
 from atomsync.tree.entry import DIR, FILE, OTHER, SEEN, Entry, entry_of, special_name
 from atomsync.tree.filters import GITIGNORE, Filters
 from atomsync.tree.path import is_reserved, joined, shown
+from atomsync.tree.racy import may_be_racy
 from atomsync.tree.scan import listing
 
 _GITIGNORE_MAX_BYTES = 1 << 20
@@ -38,7 +40,8 @@ class Rules(NamedTuple):
 class Comparison(NamedTuple):
     """``changes`` in the order met; ``left_out``: path → what it is (special files); ``protected``:
     excluded paths met in directories that would go; ``unstable``: directories that vanished while
-    they were read; ``settled``: racy paths found equal by content."""
+    they were read; ``settled``: racy paths found equal by content; ``scanned``: the source's directories,
+    if anything may be removed: a name that moves during the scan may be seen in neither place."""
 
     changes: list[Change]
     unchanged: int
@@ -46,13 +49,14 @@ class Comparison(NamedTuple):
     protected: list[str]
     unstable: list[str]
     settled: list[str]
+    scanned: list[tuple[str, Entry]]
 
 
 class Comparer:
     """``source`` and ``destination`` stand at the two roots; ``destination`` is None if there is none yet.
 
-    ``racy`` maps paths whose equality only content can show to the digest the destination has; those
-    whose mtime is before ``settled_before_ns`` cannot change any more without showing it.
+    ``racy`` maps paths whose equality only content can show to the digest the destination has; at
+    ``now_ns``, the time of the scan, some of them may be racy no more.
     """
 
     def __init__(
@@ -61,13 +65,13 @@ class Comparer:
         destination: Cursor | None,
         rules: Rules,
         racy: Mapping[str, str],
-        settled_before_ns: int,
+        now_ns: int,
         progress: Progress,
     ) -> None:
         self.source, self.destination, self.rules = source, destination, rules
-        self.racy, self.settled_before_ns, self.progress = racy, settled_before_ns, progress
+        self.racy, self.now_ns, self.progress = racy, now_ns, progress
         self._racy_parents = {path.rpartition("/")[0] for path in racy}
-        self.result = Comparison([], 0, {}, [], [], [])
+        self.result = Comparison([], 0, {}, [], [], [], [])
         self._unchanged = 0
         self._device = 0
 
@@ -88,12 +92,17 @@ class Comparer:
     def _directory(self, path: str, new: Entry, old: Entry | None) -> list[tuple[str, Entry, Entry | None]]:
         """Compare one directory; returns those below it that are to be compared in turn."""
         rules, changes = self.rules, self.result.changes
-        have = self._listing(self.destination, path) if old is not None and self.destination else {}
+        try:
+            have = self._listing(self.destination, path) if old is not None and self.destination else {}
+        except (FileNotFoundError, NotADirectoryError):
+            raise drifted(path) from None
         try:
             want = self._listing(self.source, path)
         except (FileNotFoundError, NotADirectoryError):
             self.result.unstable.append(path)
             return []
+        if rules.delete:
+            self.result.scanned.append((path, new))
         self._keep_in_scope(path, want, have)
         verdicts = self._verdicts(path, want, have)
         found = diff(want, have, rules.ownership, verdicts)
@@ -145,6 +154,8 @@ class Comparer:
             filters.learn(path, self._text(joined(path, GITIGNORE)))
         for names in (want, have):
             for name in [name for name in names if name[0] == "." and is_reserved(name)]:
+                if names is want:
+                    self.result.left_out[joined(path, name)] = "reserved name"
                 del names[name]
             if filters.active:
                 for name in list(names):
@@ -184,7 +195,7 @@ class Comparer:
                 verdicts[name] = self._digest(self.source, here) != self._digest(self.destination, here)
             elif new.mtime_ns == old.mtime_ns:
                 verdicts[name] = self._digest(self.source, here) != self.racy[here]
-            settled = verdicts.get(name) is False and new.mtime_ns < self.settled_before_ns
+            settled = verdicts.get(name) is False and not may_be_racy(new.mtime_ns, self.now_ns)
             if settled and here in self.racy:
                 self.result.settled.append(here)
         return verdicts

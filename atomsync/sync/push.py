@@ -18,8 +18,7 @@ from atomsync.plan.guards import check_displaced, check_mounts, check_names
 from atomsync.plan.plan import normal_form
 from atomsync.store.commit import Receipt
 from atomsync.store.control import UNIT, open_control
-from atomsync.store.copying import Source, is_unchanged
-from atomsync.store.manifest import RACY_NS
+from atomsync.store.copying import Source, digest_of, is_unchanged
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.store.store import KEEP_UNITS, open_store
@@ -27,9 +26,10 @@ from atomsync.sync.compare import Comparer, Comparison, Rules
 from atomsync.sync.phases import Phases
 from atomsync.sync.roots import check_roots
 from atomsync.tree.diff import Ownership
-from atomsync.tree.entry import DIR
+from atomsync.tree.entry import DIR, FILE
 from atomsync.tree.filters import Filters
 from atomsync.tree.path import shown
+from atomsync.tree.racy import TICK_NS, may_be_racy
 from atomsync.unit.work import UnitOfWork
 
 FAIL, SKIP = "fail", "skip"
@@ -115,9 +115,11 @@ def _settle(
     for attempt in range(1, 3 * _TRIES):
         phases.phase("scan")
         session = unit.session
-        racy, settled_before_ns = session.manifest.racy(), time.time_ns() - RACY_NS
-        comparer = Comparer(origin.cursor, session.control.tree, rules, racy, settled_before_ns, phases)
-        found = comparer.run()
+        began_ns = time.time_ns()
+        step_ns = session.manifest.time_step_ns
+        rules = rules._replace(ownership=rules.ownership._replace(time_step_ns=step_ns))
+        racy = session.manifest.racy()
+        found = Comparer(origin.cursor, session.control.tree, rules, racy, began_ns, phases).run()
         if found.settled:
             session.manifest.settle(found.settled)
         check_displaced(found.changes, found.protected, delete=rules.delete)
@@ -126,8 +128,9 @@ def _settle(
             unit.register(change)
         unit.flush()
         phases.phase("check")
+        young = _torn_within_a_tick(unit, origin, found, began_ns, phases)
         unit.checked_ns = time.time_ns()
-        unstable = {*found.unstable, *unit.unstable, *_moved(origin, found.changes, phases)} - tolerated
+        unstable = {*young, *found.unstable, *unit.unstable, *_moved(origin, found, phases)} - tolerated
         if not unstable:
             return found, tuple(sorted({*rules.skipped, *tolerated}))
         if attempt >= _TRIES:
@@ -141,11 +144,39 @@ def _settle(
     raise AssertionError("the last attempt returns or raises")
 
 
-def _moved(origin: Source, changes: Collection[Change], progress: Progress) -> Iterator[str]:
+def _torn_within_a_tick(
+    unit: UnitOfWork, origin: Source, found: Comparison, began_ns: int, progress: Progress
+) -> list[str]:
+    """Files changed so shortly before they were copied that a change meanwhile need not show in their
+    times. Waits until their tick is over, and reads them once more; what differs is staged again."""
+    young = [
+        (change.path, change.new)
+        for change in found.changes
+        if change.new is not None
+        and change.new.kind == FILE
+        and change.content
+        and may_be_racy(change.new.ctime_ns, began_ns)
+    ]
+    if not young:
+        return []
+    while any(may_be_racy(entry.ctime_ns, time.time_ns()) for _, entry in young):
+        progress.check()
+        time.sleep(TICK_NS / 1e9)
+    torn = [path for path, _ in young if digest_of(origin, path) != unit.session.stage.digest_of(path)]
+    for path in torn:
+        unit.session.stage.forget(path)
+    return torn
+
+
+def _moved(origin: Source, found: Comparison, progress: Progress) -> Iterator[str]:
     origin.cursor.close()  # walk anew: a directory on the way may have been replaced since
-    for change in changes:
+    for change in found.changes:
         if change.new is not None and not is_unchanged(origin, change.path, change.new):
             yield change.path
+    if any(change.new is None for change in found.changes):
+        for path, entry in found.scanned:
+            if not is_unchanged(origin, path, entry):
+                yield path
     progress.check()
 
 

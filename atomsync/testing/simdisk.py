@@ -338,10 +338,12 @@ class SimDisk:
         self._medium.do(Attributes(self._medium.now(), handle.serial, uid, gid, mode, mtime_ns))
 
     def set_meta_at(
-        self, at: int, name: str, uid: int, gid: int, mode: int | None, mtime_ns: int | None
+        self, at: int, name: str, uid: int, gid: int, mode: int | None, mtime_ns: int | None, ino: int = 0
     ) -> None:
         self._enter("set_meta_at", name)
         serial = self._child(self._directory(at), name)
+        if ino and self._seen[serial].number != ino:
+            raise error(errno.ESTALE, name)
         if mode is not None and self._seen[serial].kind == SYMLINK:
             raise error(errno.ELOOP, name)
         self._medium.do(Attributes(self._medium.now(), serial, uid, gid, mode, mtime_ns))

@@ -12,11 +12,13 @@ SETUID, SETGID = 0o4000, 0o2000
 
 
 class Ownership(NamedTuple):
-    """Whose owners we may give a file: everybody's (root), or ours and our groups' (anybody else)."""
+    """Whose owners we may give a file: everybody's (root), or ours and our groups' (anybody else);
+    and the step in which the destination keeps times, in ns."""
 
     everybody: bool
     uid: int
     groups: frozenset[int]
+    time_step_ns: int = 1
 
     def may_change(self, existing: Entry) -> bool:
         """Whether we may set mode and times of what is there: only its owner may."""
@@ -28,6 +30,8 @@ class Ownership(NamedTuple):
         An owner that may not be set stays that of ``existing`` (or becomes our own), and the bits
         that lend its rights go with it, as with ``cp -p``.
         """
+        if self.time_step_ns != 1:
+            source = source._replace(mtime_ns=source.mtime_ns - source.mtime_ns % self.time_step_ns)
         if self.everybody:
             return source
         if existing is not None and existing.kind == DIR and not self.may_change(existing):
@@ -84,7 +88,9 @@ def diff(
             if wanted[0] != old[0] or differ:
                 replaced.append(name)
             elif wanted[:SEEN] != old[:SEEN]:
-                (metadata if ownership.may_change(old) else replaced).append(name)
+                in_place = ownership.may_change(old) and not (wanted.mode & (SETUID | SETGID))
+                # Content that another user may have written must not get the rights of a new owner.
+                (metadata if in_place or verdicts.get(name) is False else replaced).append(name)
             else:
                 unchanged += 1
     removed = sorted(destination.keys() - source.keys())

@@ -152,7 +152,7 @@ class World:
             origin = Source(self.disk, at)
             unit = UnitOfWork(self.store(**options), source=origin)
             try:
-                compared = Comparer(origin.cursor, unit.session.control.tree, RULES, {}, Progress()).run()
+                compared = Comparer(origin.cursor, unit.session.control.tree, RULES, {}, 0, Progress()).run()
                 for change in compared.changes:
                     unit.register(change)
                 yield unit

@@ -20,8 +20,8 @@ import pytest
 
 from atomsync import Filters, Report, push
 from atomsync.errors import GuardTripped, SourceUnstable
-from atomsync.store.manifest import RACY_NS
 from atomsync.store.progress import Progress
+from atomsync.tree.racy import TICK_NS as RACY_NS
 
 NOBODY = 65534
 MIB = 1 << 20
