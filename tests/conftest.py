@@ -208,10 +208,13 @@ class Mounts:
             file.truncate(size_mib * MIB)
         options = {
             "ext4": ["-q", "-F", "-m", "0", *(["-N", str(inodes)] if inodes else [])],
+            "ext4-seconds": ["-q", "-F", "-I", "128"],  # small inodes have no room for nanoseconds
             "xfs": ["-q", "-f"],
             "btrfs": ["-q", "-f"],
         }[kind]
-        subprocess.run([_tool(f"mkfs.{kind}"), *options, image], check=True, capture_output=True)
+        subprocess.run(
+            [_tool(f"mkfs.{kind.partition('-')[0]}"), *options, image], check=True, capture_output=True
+        )
         return self._mounted(["-o", "loop", str(image)], point)
 
     def tmpfs(self, point: Path, options: str = "size=16m") -> Path:

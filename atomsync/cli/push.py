@@ -144,7 +144,8 @@ def command(
         )
     try:
         _tell(report, verbose=verbose or dry_run, quiet=quiet, as_json=as_json)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError as error:  # what was to be done is done, whoever hears of it
         _unheard(error)
     if progress.stopping:
