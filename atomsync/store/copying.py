@@ -119,17 +119,17 @@ def digest_file(disk: Disk, fd: int, *, media: bool = False) -> tuple[str, int]:
 
 
 def digest_of(source: Source, path: str) -> str:
-    """The digest of a source file now; "" if it is gone."""
+    """The digest of a source file now; "" if there is none any more."""
     try:
         fd = source.disk.open_file(*source.cursor.split(path))
+        try:
+            return digest_file(source.disk, fd)[0]
+        finally:
+            source.disk.close(fd)
     except OSError as error:
         if error.errno in _MOVED:
             return ""
         raise from_oserror(error, f"cannot read {shown(path)}") from None
-    try:
-        return digest_file(source.disk, fd)[0]
-    finally:
-        source.disk.close(fd)
 
 
 def is_unchanged(source: Source, path: str, entry: Entry) -> bool:
