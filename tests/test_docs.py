@@ -41,3 +41,15 @@ def test_every_link_between_the_documents_leads_somewhere() -> None:
             if target == "docs/benchmarks.md":
                 continue
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_word_of_the_guarantee_names_tests_that_exist() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guarantee.md").read_text(encoding="utf-8")
+    promise = re.findall(r"^> .*$", page, re.M)
+    assert promise
+    assert all(line in readme for line in promise), "the README and the page promise the same"
+    named = re.findall(r"`(tests/[\w/.]*)`", page)
+    assert named
+    for path in named:
+        assert (ROOT / path).exists(), path

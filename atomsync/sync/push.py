@@ -29,7 +29,7 @@ from atomsync.tree.diff import Ownership
 from atomsync.tree.entry import DIR, FILE
 from atomsync.tree.filters import Filters
 from atomsync.tree.path import shown
-from atomsync.tree.racy import TICK_NS, may_be_racy
+from atomsync.tree.racy import COARSE_TICK_NS, TICK_NS, may_be_racy
 from atomsync.unit.work import UnitOfWork
 
 FAIL, SKIP = "fail", "skip"
@@ -82,8 +82,8 @@ def push(
     phases = Phases(progress or Progress())
     disk = PosixDisk()
     rules = Rules(filters or Filters(), _ownership(), delete, checksum, one_file_system)
-    with _opened(disk, src) as root:
-        origin = Source(disk, root)
+    with _opened(disk, src) as root, Cursor(disk, root) as cursor:
+        origin = Source(disk, root, cursor)
         if dry_run:
             return _dry_run(disk, origin, dst, state, rules, phases)
         store = open_store(dst, durability=durability, verify=verify, keep=keep, state_dir=state)
@@ -137,6 +137,7 @@ def _settle(
             if on_unstable == FAIL or attempt == 3 * _TRIES - 1:
                 raise _unstable(unstable)
             directories = {change.path for change in found.changes if change.new and change.new.kind == DIR}
+            directories |= {path for path, _ in found.scanned}
             tolerated |= unstable & directories  # taken as they were read; each member is checked itself
             rules = rules._replace(skipped=rules.skipped | (unstable - directories))
         else:
@@ -159,7 +160,9 @@ def _torn_within_a_tick(
     ]
     if not young:
         return []
-    while any(may_be_racy(entry.ctime_ns, time.time_ns()) for _, entry in young):
+    # A stamp from the future (a clock set back) is never over: wait a tick at most.
+    over_ns = time.time_ns() + COARSE_TICK_NS
+    while any(may_be_racy(entry.ctime_ns, now := time.time_ns()) and now < over_ns for _, entry in young):
         progress.check()
         time.sleep(TICK_NS / 1e9)
     torn = [path for path, _ in young if digest_of(origin, path) != unit.session.stage.digest_of(path)]
