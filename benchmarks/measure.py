@@ -97,10 +97,14 @@ def _tree_memory(pid: int) -> int:
     process = Path("/proc", str(pid))
     try:
         lines = (process / "smaps_rollup").read_text().splitlines()
+        command = (process / "cmdline").read_bytes()
+        waits = (process / "stat").read_text().rpartition(")")[2].split()[0] == "D"
         children = [
             int(child)
             for task in (process / "task").iterdir()
             for child in (task / "children").read_text().split()
+            # Between vfork and exec a child is its parent (which waits, state D): the same memory.
+            if not waits or Path("/proc", child, "cmdline").read_bytes() != command
         ]
     except OSError:  # gone since we learnt of it
         return 0

@@ -98,7 +98,7 @@ ALLOWED = {
     "cli/app.py": {"open"},
     "cli/push.py": {"open"},
     # Pipes between a large push and its helper process, never a path.
-    "store/pool.py": {"read", "write"},
+    "store/wire.py": {"read", "write"},
 }
 OPENED_BY_NAME = {
     "fs/mounts.py",  # the kernel's table of mounts

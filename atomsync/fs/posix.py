@@ -11,7 +11,6 @@ import ctypes
 import errno
 import fcntl
 import os
-import platform
 import stat as stat_module
 import struct
 import sys
@@ -205,7 +204,7 @@ class PosixDisk:
 
 
 def _kernel() -> tuple[int, int]:
-    major, minor = platform.release().split(".")[:2]
+    major, minor = os.uname().release.split(".")[:2]
     return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
 
 

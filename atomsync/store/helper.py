@@ -12,8 +12,8 @@ from atomsync.errors import AtomSyncError
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.copying import Job, Source, copy_file
-from atomsync.store.pool import read_message, write_message
 from atomsync.store.progress import Progress
+from atomsync.store.wire import read_message, write_message
 from atomsync.tree.entry import Entry
 
 _PR_SET_PDEATHSIG = 1

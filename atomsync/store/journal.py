@@ -54,7 +54,7 @@ class Journal(NamedTuple):
     committed: bool
 
 
-def encode(header: Header, steps: tuple[Step, ...]) -> tuple[bytes, int, bytes]:
+def encode(header: Header, steps: tuple[Step, ...]) -> tuple[bytearray, int, bytes]:
     """``(the journal, the offset at which COMMIT belongs, the bytes of COMMIT)``. Once these are
     durable there, the unit is committed."""
     out = bytearray()
@@ -75,7 +75,7 @@ def encode(header: Header, steps: tuple[Step, ...]) -> tuple[bytes, int, bytes]:
     put(END, len(steps))
     offset = len(out)
     out.extend(bytes(COMMIT_SPACE_BYTES))
-    return bytes(out), offset, _frame(header.id, number, COMMIT, b"")
+    return out, offset, _frame(header.id, number, COMMIT, b"")
 
 
 def decode(data: bytes) -> Journal:

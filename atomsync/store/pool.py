@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import marshal
 import os
 import select
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from atomsync import errors
 from atomsync.fs.cursor import Cursor
@@ -28,12 +25,12 @@ from atomsync.fs.posix import PosixDisk
 from atomsync.store.control import remove_tree
 from atomsync.store.copying import Job, Source, copy_file
 from atomsync.store.progress import Progress
+from atomsync.store.wire import read_message, write_message
 
 WORTH_FILES, WORTH_BYTES = 1_000, 256 << 20
 _CHUNK_FILES, _CHUNK_BYTES = 128, 16 << 20
 _LOOK_UP_S = 0.1  # how long a wait may keep us from noticing a signal
 _AHEAD = 2  # chunks the helper has in hand, so that it need not wait for us
-_LENGTH = struct.Struct("<I")
 _START = "import sys,json;sys.path[:]=json.loads(sys.argv[1]);from atomsync.store.helper import main;main()"
 
 Outcome = tuple[Job, str | None]
@@ -143,34 +140,6 @@ class _Helper:
             process.kill()
         process.wait()
         process.stdout.close()
-
-
-def write_message(fd: int, message: Any) -> None:
-    """``message`` of built-in types only."""
-    data = marshal.dumps(message)
-    data = _LENGTH.pack(len(data)) + data
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def read_message(fd: int) -> Any:
-    """The next message, or None when the other side is gone."""
-    head = _read(fd, _LENGTH.size)
-    if head is None:
-        return None
-    body = _read(fd, _LENGTH.unpack(head)[0])
-    return None if body is None else marshal.loads(body)
-
-
-def _read(fd: int, size: int) -> bytes | None:
-    data = bytearray()
-    while len(data) < size:
-        part = os.read(fd, size - len(data))
-        if not part:
-            return None
-        data += part
-    return bytes(data)
 
 
 def _chunks(jobs: list[Job]) -> list[list[Job]]:

@@ -66,11 +66,12 @@ def seal(
     fd = disk.create(stage.unit, JOURNAL_DRAFT)
     try:
         for start in range(0, len(data), _WRITE_BYTES):
-            disk.write(fd, data[start : start + _WRITE_BYTES], start)
+            disk.write(fd, bytes(data[start : start + _WRITE_BYTES]), start)
         if durability != NONE:
             disk.fsync(fd)
     finally:
         disk.close(fd)
+    del data
     disk.replace(stage.unit, JOURNAL_DRAFT, stage.unit, JOURNAL)
     staged_is_durable(control, stage.unit, stage.slots, steps, durability)
     if verify == MEDIA:

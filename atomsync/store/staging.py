@@ -60,8 +60,8 @@ class Stage:
         self.control, self.disk = control, control.disk
         disk = self.disk
         self.unit = self.slots = -1
+        disk.mkdir(control.fd, UNIT)
         try:
-            disk.mkdir(control.fd, UNIT)
             self.unit = disk.open_dir(control.fd, UNIT)
             disk.mkdir(self.unit, SLOTS)
             self.slots = disk.open_dir(self.unit, SLOTS)
