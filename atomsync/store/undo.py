@@ -19,6 +19,7 @@ from atomsync.store.control import Control
 from atomsync.store.opening import make_writable
 from atomsync.store.seal import look_at
 from atomsync.store.swapping import move, settle, swap
+from atomsync.tree.diff import SETGID, SETUID
 from atomsync.tree.entry import (
     DIR,
     FILE,
@@ -157,14 +158,12 @@ def _undo_meta(control: Control, step: Step) -> list[Conflict]:
     now = look_at(control.tree, step.path)
     if now is None or not same_object(old, now) or now[:SEEN] == old[:SEEN]:
         return []
-    ours = _attributes(step.new) if step.new is not None and step.kind == META else _attributes(old)
-    if _attributes(now) not in (ours, _attributes(old)) and not is_closed(old):
+    new = step.new if step.new is not None and step.kind == META else old
+    if not _between(old, now, new) and not is_closed(old):
         # Someone else's doing, and theirs it stays; but the time of a directory we moved ourselves.
         if now.kind != DIR:
-            return [Conflict(step.path, step.path, "its attributes were changed by someone else; left so")]
+            return [Conflict(step.path, step.path, "it was changed by someone else; left so")]
         old = old._replace(mode=now.mode, uid=now.uid, gid=now.gid)
-    elif now.kind != DIR and step.new is not None and now[:SEEN] != step.new[:SEEN]:
-        return [Conflict(step.path, step.path, "it was changed by someone else; left so")]
     try:
         set_seen(control, step.path, old, now.ino)
     except PermissionError:
@@ -173,8 +172,19 @@ def _undo_meta(control: Control, step: Step) -> list[Conflict]:
     return []
 
 
-def _attributes(entry: Entry) -> tuple[int, int, int]:
-    return entry.mode, entry.uid, entry.gid
+def _between(old: Entry, now: Entry, new: Entry) -> bool:
+    """Whether ``now`` is what a change from ``old`` to ``new`` leaves, cut between any two of its calls.
+
+    Owner, mode and time are set one after the other, and a chown clears the bits that lend rights.
+    """
+    modes = {old.mode, new.mode, old.mode & ~(SETUID | SETGID)}
+    times = {old.mtime_ns, new.mtime_ns}
+    return (
+        now.mode in modes
+        and now.uid in (old.uid, new.uid)
+        and now.gid in (old.gid, new.gid)
+        and (now.kind == DIR or (now.size == old.size and now.mtime_ns in times))
+    )
 
 
 def set_seen(control: Control, path: str, entry: Entry, ino: int) -> None:

@@ -49,3 +49,31 @@ def test_a_state_directory_serves_one_destination(atomsync: Any, src: Path, tmp_
     assert list((tmp_path / "two").iterdir()) == []
     assert atomsync("push", "--state-dir", state, src, tmp_path / "one").returncode == 0
     assert atomsync("status", "--state-dir", state, tmp_path / "one").returncode == 0
+
+
+@pytest.mark.parametrize("call", ["fchownat", "chown", "chmod", "fchmodat", "utimensat"])
+def test_a_change_of_attributes_cut_between_two_of_its_calls_is_taken_back(
+    call: str, atomsync: Any, strace: Any, src: Path, tmp_path: Path
+) -> None:
+    dst = tmp_path / "dst"
+    (src / "d").mkdir()
+    (src / "d" / "b").write_bytes(b"2")
+    atomsync("push", src, dst)
+    for path in (src / "a", src / "d"):
+        path.chmod(0o751)
+        os.utime(path, ns=(10**18, 10**18))
+    # The quick check would stage a file with another time anew; -c changes it in place.
+    seen = {path: (path.stat().st_mode, path.stat().st_mtime_ns) for path in (dst / "a", dst / "d", dst)}
+    cut = 0
+    for number in range(1, 12):
+        under = strace("-e", f"trace=?{call}", "-e", f"inject=?{call}:signal=KILL:when={number}")
+        done = atomsync("push", "-c", src, dst, under=under)
+        if done.returncode == 0:
+            break
+        cut += 1
+        assert atomsync("recover", dst).returncode == 0
+        assert {path: (path.stat().st_mode, path.stat().st_mtime_ns) for path in seen} == seen
+    else:
+        pytest.fail("no push got through")
+    assert cut or call in ("fchownat", "fchmodat", "chown")
+    assert (dst / "a").stat().st_mode & 0o7777 == 0o751
