@@ -38,8 +38,6 @@ def test_every_python_example_runs_as_written(
 def test_every_link_between_the_documents_leads_somewhere() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-            if target == "docs/benchmarks.md":
-                continue
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
