@@ -14,8 +14,9 @@ import stat
 from atomsync.errors import JournalError
 from atomsync.plan.step import META, Step
 from atomsync.store.conflicts import keep_aside
-from atomsync.store.control import HISTORY, JOURNAL, RETIRED, SLOTS, UNIT, Control, remove_tree
+from atomsync.store.control import HISTORY, JOURNAL, RETIRED, SLOTS, UNIT, Control
 from atomsync.store.journal import JOURNAL_MAX_BYTES, Journal, decode
+from atomsync.store.removal import remove_tree
 from atomsync.store.undo import same_subtree
 from atomsync.tree.entry import DIR, Entry, look
 

@@ -22,9 +22,9 @@ from collections.abc import Iterator
 from atomsync import errors
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.posix import PosixDisk
-from atomsync.store.control import remove_tree
 from atomsync.store.copying import Job, Source, copy_file
 from atomsync.store.progress import Progress
+from atomsync.store.removal import remove_tree
 from atomsync.store.wire import read_message, write_message
 
 WORTH_FILES, WORTH_BYTES = 1_000, 256 << 20

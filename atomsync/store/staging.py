@@ -19,10 +19,11 @@ from atomsync.errors import from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.plan import Plan
 from atomsync.plan.step import META, REMOVE, Step
-from atomsync.store.control import RETIRED, SLOTS, UNIT, Control, remove_tree
+from atomsync.store.control import RETIRED, SLOTS, UNIT, Control
 from atomsync.store.copying import Job, Source, copy_file, link_file
 from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
 from atomsync.store.progress import Progress
+from atomsync.store.removal import remove_tree
 from atomsync.tree.entry import DIR, FILE, Entry, is_closed
 from atomsync.tree.path import shown
 

@@ -1,0 +1,55 @@
+"""Deleting a tree of our own, whatever its modes and however deep."""
+
+from __future__ import annotations
+
+import errno
+import stat
+
+from atomsync.fs.cursor import Cursor
+from atomsync.fs.disk import Disk
+
+
+def remove_tree(disk: Disk, at: int, name: str) -> None:
+    """Delete ``name`` in ``at`` and all below it, if it exists; opens directories whatever their mode."""
+    try:
+        disk.unlink(at, name)
+        return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EISDIR, errno.EPERM):
+            raise
+    top = _open_to_empty(disk, at, name)
+    try:
+        with Cursor(disk, top) as cursor:
+            pending = [""]
+            while pending:
+                path = pending[-1]
+                here = cursor.at(path)
+                before = len(pending)
+                for child, status in disk.scandir(here):
+                    if stat.S_ISDIR(status.st_mode):
+                        disk.close(_open_to_empty(disk, here, child))
+                        pending.append(f"{path}/{child}" if path else child)
+                    else:
+                        disk.unlink(here, child)
+                if len(pending) == before:
+                    pending.pop()
+                    if path:
+                        parent, child = cursor.split(path)
+                        disk.rmdir(parent, child)
+    finally:
+        disk.close(top)
+    disk.rmdir(at, name)
+
+
+def _open_to_empty(disk: Disk, at: int, name: str) -> int:
+    try:
+        fd = disk.open_dir(at, name)
+        if disk.fstat(fd).st_mode & 0o700 == 0o700:
+            return fd
+        disk.set_meta(fd, -1, -1, 0o700, None)
+        return fd
+    except PermissionError:
+        disk.set_meta_at(at, name, -1, -1, 0o700, None)
+        return disk.open_dir(at, name)
