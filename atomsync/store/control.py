@@ -10,6 +10,7 @@
       retired/            what may be deleted at any time, in any order
       conflicts/<unit id>/  objects of other writers that a rollback met and must not destroy
       destination         inode and path of DST, if this is a --state-dir
+      probe/              scratch, while the filesystem's capabilities are tried
       manifest.sqlite     path → entry, as last committed; derived, may be lost
 
 Anyone who could plant this directory could make us rename and delete at will. So it is trusted only if
@@ -43,7 +44,7 @@ LOCK, UNIT, HISTORY, RETIRED, CONFLICTS, MANIFEST = (
 )
 DESTINATION = "destination"
 JOURNAL, JOURNAL_DRAFT, SLOTS, DECISION = "journal", "journal.draft", "slots", "decision"
-_PROBE = "probe"
+PROBE = "probe"
 _LOCK_TEXT_MAX_BYTES = 4096
 
 
@@ -72,11 +73,11 @@ class Control:
     def capabilities(self) -> Capabilities:
         """What the filesystem can do; probed at the first question, which must be under the lock."""
         if self._capabilities is None:
-            remove_tree(self.disk, self.fd, _PROBE)
-            self.disk.mkdir(self.fd, _PROBE)
-            with self.opened(_PROBE) as at:
+            remove_tree(self.disk, self.fd, PROBE)
+            self.disk.mkdir(self.fd, PROBE)
+            with self.opened(PROBE) as at:
                 self._capabilities = probe(self.disk, at)
-            remove_tree(self.disk, self.fd, _PROBE)
+            remove_tree(self.disk, self.fd, PROBE)
         return self._capabilities
 
     def lock(self) -> None:

@@ -12,10 +12,11 @@ from atomsync.errors import DiskError, JournalError
 from atomsync.plan.step import CREATE, REPLACE
 from atomsync.store.barrier import FULL, swaps_are_durable
 from atomsync.store.conflicts import Conflict
-from atomsync.store.control import JOURNAL, SLOTS, UNIT, Control
+from atomsync.store.control import JOURNAL, PROBE, RETIRED, SLOTS, UNIT, Control
 from atomsync.store.decision import ABORT, COMMIT, read_decision, write_decision
 from atomsync.store.history import empty_retired, read_journal, retire_to_history
 from atomsync.store.journal import Journal
+from atomsync.store.removal import remove_tree
 from atomsync.store.seal import look_at
 from atomsync.store.staging import retire_as_waste
 from atomsync.store.undo import roll_back
@@ -38,8 +39,9 @@ class Recovery(NamedTuple):
 
 def recover(control: Control) -> Recovery:
     """Leave no unfinished unit. Needs the lock. Raises JournalError and touches nothing if in doubt."""
+    remove_tree(control.disk, control.fd, PROBE)
     if not control.has(UNIT):
-        if control.names("retired"):
+        if control.names(RETIRED):
             empty_retired(control)
         return Recovery(CLEAN)
     if not control.has(UNIT, JOURNAL):
