@@ -47,10 +47,26 @@ class PushCommand(click.Command):
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be done; touch nothing.")
 @click.option("-c", "--checksum", is_flag=True, help="Compare files by content instead of by size and mtime.")
 @click.option(
-    "--exclude", multiple=True, metavar="PATTERN", help="Leave out what matches (gitignore pattern)."
+    "--exclude",
+    multiple=True,
+    expose_value=False,
+    metavar="PATTERN",
+    help="Leave out what matches (gitignore pattern).",
 )
-@click.option("--include", multiple=True, metavar="PATTERN", help="Take in again; the last match decides.")
-@click.option("--exclude-from", multiple=True, metavar="FILE", help="Read gitignore patterns from FILE.")
+@click.option(
+    "--include",
+    multiple=True,
+    expose_value=False,
+    metavar="PATTERN",
+    help="Take in again; the last match decides.",
+)
+@click.option(
+    "--exclude-from",
+    multiple=True,
+    expose_value=False,
+    metavar="FILE",
+    help="Read gitignore patterns from FILE.",
+)
 @click.option("--gitignore", is_flag=True, help="Honour the .gitignore files in SRC.")
 @click.option("-x", "--one-file-system", is_flag=True, help="Do not enter other filesystems mounted in SRC.")
 @click.option(
@@ -96,9 +112,6 @@ def command(
     delete: bool,
     dry_run: bool,
     checksum: bool,
-    exclude: tuple[str, ...],
-    include: tuple[str, ...],
-    exclude_from: tuple[str, ...],
     gitignore: bool,
     one_file_system: bool,
     on_unstable: str,

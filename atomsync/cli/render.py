@@ -69,7 +69,7 @@ def notices(report: Report) -> Iterator[str]:
     yield from recovery(report.recovery)
     if report.left_out:
         special = [f"{shown(path)} ({kind})" for path, kind in sorted(report.left_out.items())]
-        yield f"left out, not a file, directory or link: {_some(special)}"
+        yield f"left out: {_some(special)}"
     if report.skipped:
         moving = [shown(path or ".") for path in report.skipped]
         yield f"left as they are, they kept changing: {_some(moving)}"

@@ -7,6 +7,7 @@ a file. So the probe swaps two files and reads both back.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import NamedTuple
 
 from atomsync.fs.disk import Disk
@@ -57,8 +58,7 @@ def _time_step(disk: Disk, at: int) -> int:
     return next((step for step in steps if kept == _ODD_TIME_NS - _ODD_TIME_NS % step), 1)
 
 
-def _tried(verb: object) -> bool:
-    assert callable(verb)
+def _tried(verb: Callable[[], object]) -> bool:
     try:
         verb()
     except OSError as error:

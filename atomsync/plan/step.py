@@ -12,7 +12,6 @@ from typing import NamedTuple
 from atomsync.tree.entry import Entry
 
 CREATE, REPLACE, REMOVE, META = "create", "replace", "remove", "meta"
-SWAPS = (CREATE, REPLACE, REMOVE)
 
 Members = tuple[tuple[str, Entry], ...]
 

@@ -11,6 +11,11 @@ The path of a unit, numbered here and in the modules that walk it:
  7. commit    the COMMIT record is written and synced: barrier B3, the commit point
  8. history   the unit retires, with the displaced versions; the manifest follows
 
+What they lean on: ``copying`` (one file, hashed and read back), ``pool``, ``helper`` and ``wire`` (a second
+process for large units), ``journal`` (the codec), ``barrier`` (syncs), ``swapping`` (slot against path),
+``opening`` (read-only directories), ``undo`` (taking back, by identity), ``decision``, ``conflicts``,
+``manifest``, ``removal``, ``progress``. ``store`` is the face of it all.
+
 A crash before 7 is undone, after 7 it is cleaned up. ``undo`` decides both by looking at which object
 is where, never by marks of progress. ``docs/protocol.md`` gives the reasons.
 """

@@ -13,6 +13,7 @@ import time
 from typing import NamedTuple
 
 from atomsync.errors import AtomSyncError, Drift, InDoubt, from_oserror
+from atomsync.plan.change import Change
 from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
 from atomsync.store.barrier import NONE, swaps_are_durable
 from atomsync.store.control import JOURNAL, UNIT, Control
@@ -21,11 +22,7 @@ from atomsync.store.opening import make_writable, restore_modes
 from atomsync.store.seal import SealedUnit, drifted, look_at
 from atomsync.store.staging import Stage, retire_as_waste
 from atomsync.store.swapping import move, swap
-from atomsync.store.undo import (
-    roll_back,
-    same_subtree,
-    set_seen,
-)
+from atomsync.store.undo import roll_back, same_subtree, set_seen
 from atomsync.tree.entry import DIR, Entry, is_closed, look, same_object, untouched
 from atomsync.tree.path import shown
 
@@ -187,12 +184,7 @@ def counts(steps: tuple[Step, ...]) -> tuple[int, int, int]:
     created = updated = removed = 0
     for step in steps:
         if step.kind == META:
-            if step.new is not None and step.old is not None:
-                same = (
-                    step.old.kind == DIR
-                    and step.old._replace(mtime_ns=0)[:7] == step.new._replace(mtime_ns=0)[:7]
-                )
-                updated += not same
+            updated += step.new is not None and Change(step.path, step.old, step.new).visible
             continue
         created += (step.kind == CREATE) + len(step.inside)
         removed += (step.kind == REMOVE) + len(step.displaced)

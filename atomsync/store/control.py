@@ -24,7 +24,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from atomsync.errors import ControlUntrusted, StoreLocked, UsageError, from_oserror
@@ -296,12 +296,9 @@ def _untrusted(where: str, why: str) -> ControlUntrusted:
     )
 
 
-def _opening(verb: object, what: str) -> int:
-    assert callable(verb)
+def _opening(verb: Callable[[], int], what: str) -> int:
     try:
-        fd = verb()
-        assert isinstance(fd, int)
-        return fd
+        return verb()
     except OSError as error:
         raise from_oserror(error, what) from None
 

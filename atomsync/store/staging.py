@@ -11,7 +11,7 @@ file that changed while we copied is staged again without the other fifty thousa
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import NamedTuple
 
@@ -180,8 +180,7 @@ class Stage:
                 self.disk.replace(parent, name, self.slots, have.spool)
             del self.staged[path]
 
-    def _make(self, verb: object, location: str, path: str) -> None:
-        assert callable(verb)
+    def _make(self, verb: Callable[[int, str], object], location: str, path: str) -> None:
         parent, name = self.cursor.split(location)
         try:
             verb(parent, name)

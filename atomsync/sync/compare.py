@@ -98,13 +98,13 @@ class Comparer:
             raise drifted(path) from None
         try:
             want = self._listing(self.source, path)
-        except (FileNotFoundError, NotADirectoryError):
+            self._keep_in_scope(path, want, have)
+            verdicts = self._verdicts(path, want, have)
+        except (FileNotFoundError, NotADirectoryError):  # it changes under us: look again
             self.result.unstable.append(path)
             return []
         if rules.delete:
             self.result.scanned.append((path, new))
-        self._keep_in_scope(path, want, have)
-        verdicts = self._verdicts(path, want, have)
         found = diff(want, have, rules.ownership, verdicts)
         self._unchanged += found.unchanged
         self.progress.advance(len(want))
@@ -250,6 +250,8 @@ class Comparer:
                 return digest_file(tree.disk, fd)[0]
             finally:
                 tree.disk.close(fd)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
         except OSError as error:
             raise self._unreadable(error, tree, path) from None
 

@@ -32,7 +32,7 @@ from atomsync.tree.path import shown
 from atomsync.tree.racy import COARSE_TICK_NS, TICK_NS, may_be_racy
 from atomsync.unit.work import UnitOfWork
 
-FAIL, SKIP = "fail", "skip"
+FAIL = "fail"  # the other way is "skip"
 _TRIES = 4
 _PAUSE_S = 0.1
 

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from atomsync.tree.entry import DIR, SEEN, Entry
 
-PERMISSION_BITS = 0o1777
 SETUID, SETGID = 0o4000, 0o2000
 
 
