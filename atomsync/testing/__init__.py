@@ -2,6 +2,7 @@
 
 simdisk   ``SimDisk``, an ``fs.Disk`` in memory with a write-back cache
 faults    hooks that kill the process, fail a verb or lose what a sync should have written
+hooked    the real disk with the same hooks
 crash     which states a power cut may leave
 effects   what the simulated disk is made of: inodes and what happens to them
 medium    the write-back cache and what is below it
@@ -19,6 +20,7 @@ trees     trees as literals, built and read over any disk
 from atomsync.testing.crash import Choice
 from atomsync.testing.effects import SimStat
 from atomsync.testing.faults import Hook, Killed, PagesLost, VerbFailed, fail_at, fail_sync_at, kill_at
+from atomsync.testing.hooked import HookedDisk
 from atomsync.testing.simdisk import Profile, SimDisk
 from atomsync.testing.snapshot import snapshot
 from atomsync.testing.trees import Dir, File, Link, Special, Tree, build, read
@@ -28,6 +30,7 @@ __all__ = [
     "Dir",
     "File",
     "Hook",
+    "HookedDisk",
     "Killed",
     "Link",
     "PagesLost",

@@ -18,7 +18,7 @@ from atomsync.store.recovery import CLEAN, DISCARDED, FINISHED, ROLLED_BACK, Rec
 from atomsync.testing import (
     Dir,
     File,
-    Hook,
+    HookedDisk,
     Killed,
     SimDisk,
     Tree,
@@ -36,35 +36,6 @@ WEAKER: list[dict[str, bool]] = [
     {"generations": False},
 ]
 ALL_CLASSES = [{}, *WEAKER, {"rename_new": False}, {"exchange": False, "link": False, "rename_new": False}]
-
-
-class HookedDisk(PosixDisk):
-    """The real disk, with a hook before every verb that changes something, as the simulated one has."""
-
-    def __init__(self, hook: Hook) -> None:
-        self._hook, self._index = hook, 0
-
-    def _enter(self, verb: str, names: tuple[Any, ...]) -> None:
-        index, self._index = self._index, self._index + 1
-        self._hook(index, verb, tuple(name for name in names if isinstance(name, str)))
-
-
-def _with_hook(verb: str) -> Callable[..., Any]:
-    def call(self: HookedDisk, *args: Any) -> Any:
-        self._enter(verb, args)
-        return (
-            getattr(PosixDisk, verb)(*args)
-            if verb == "truncate"
-            else getattr(super(HookedDisk, self), verb)(*args)
-        )
-
-    return call
-
-
-VERBS = ["create", "write", "truncate", "mkdir", "symlink", "link", "exchange", "rename_new", "replace"]
-VERBS += ["unlink", "rmdir", "set_meta", "set_meta_at", "fsync", "syncfs"]
-for _verb in VERBS:
-    setattr(HookedDisk, _verb, _with_hook(_verb))
 
 
 def killed(
