@@ -166,13 +166,16 @@ _SPACE = {errno.ENOSPC, errno.EDQUOT}
 _ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 _LIMIT = {errno.ENAMETOOLONG, errno.EXDEV, errno.EBUSY, errno.EMLINK, errno.EFBIG, errno.EILSEQ}
 
+_DYING = {errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)}
 _HINTS = {
     errno.ENOSPC: "Free some space or inodes there and run it again; the destination is unchanged.",
     errno.EDQUOT: "Your quota there is used up; the destination is unchanged.",
-    errno.EROFS: "The filesystem is mounted read-only; remount it read-write.",
+    errno.EROFS: "The filesystem is read-only: mounted so, or by the kernel after a disk error (see dmesg).",
+    **dict.fromkeys(_DYING, "The disk reported an error: see the system log (dmesg)."),
     errno.EACCES: "Check owner and permission bits, or leave the path out with --exclude.",
     errno.EPERM: "Check the owner, and lsattr for an immutable or append-only flag.",
     errno.ENAMETOOLONG: "Shorten the name, or leave it out with --exclude.",
+    errno.EFBIG: "Raise the limit on file sizes (ulimit -f), or leave it out with --exclude.",
     errno.EXDEV: "A mount point or subvolume is in the way; push it as a destination of its own.",
     errno.EBUSY: "A mount point is in the way; push it as a destination of its own.",
     errno.EMFILE: "Too many open files; raise the limit (ulimit -n).",

@@ -5,6 +5,7 @@ options  what several commands share
 push     ``atomsync push``
 recover  ``atomsync recover``
 status   ``atomsync status``
+selftest ``atomsync selftest``
 render   what a person reads
 records  what a program reads (``--json``)
 bar      the progress bar on a terminal

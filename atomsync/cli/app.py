@@ -22,6 +22,7 @@ _COMMANDS = {
     "push": "Make DST hold the contents of SRC, in one all-or-nothing unit.",
     "recover": "Finish or undo what a crash left in DST.",
     "status": "Show the last unit of DST, and whether one is unfinished.",
+    "selftest": "Try on DST's filesystem whether it keeps what atomsync promises.",
 }
 
 

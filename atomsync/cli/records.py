@@ -6,7 +6,7 @@ Every object has ``schema`` (1) and ``event``. Fields are only ever added within
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from atomsync.cli.render import tally
 from atomsync.errors import AtomSyncError
@@ -73,6 +73,10 @@ def status(found: Status) -> str:
         holder=found.holder or None,
         conflicts=list(found.conflicts),
     )
+
+
+def selftest(fields: Mapping[str, object]) -> str:
+    return _line("selftest", **fields)
 
 
 def failure(error: AtomSyncError) -> str:

@@ -37,18 +37,27 @@ class Capabilities(NamedTuple):
 
 def probe(disk: Disk, at: int) -> Capabilities:
     """Try everything in the empty directory ``at``, which the caller then deletes with what is in it."""
+    _put(disk, at)
+    exchange = _tried(lambda: disk.exchange(at, "a", at, "b")) and (
+        _content(disk, at, "a") == b"second" and _content(disk, at, "b") == b"first"
+    )
+    if not exchange:  # it may have lost one of them
+        _put(disk, at)
+    rename_new = _refuses_existing(disk, at) and _tried(lambda: disk.rename_new(at, "a", at, "c"))
+    link = _tried(lambda: disk.link(at, "b", at, "d"))
+    return Capabilities(exchange, rename_new, link, disk.syncfs_trusted(at), _time_step(disk, at))
+
+
+def _put(disk: Disk, at: int) -> None:
     for name, content in (("a", b"first"), ("b", b"second")):
-        fd = disk.create(at, name)
+        try:
+            fd = disk.create(at, name)
+        except FileExistsError:
+            continue
         try:
             disk.write(fd, content, 0)
         finally:
             disk.close(fd)
-    exchange = _tried(lambda: disk.exchange(at, "a", at, "b")) and (
-        _content(disk, at, "a") == b"second" and _content(disk, at, "b") == b"first"
-    )
-    rename_new = _refuses_existing(disk, at) and _tried(lambda: disk.rename_new(at, "a", at, "c"))
-    link = _tried(lambda: disk.link(at, "b", at, "d"))
-    return Capabilities(exchange, rename_new, link, disk.syncfs_trusted(at), _time_step(disk, at))
 
 
 def _time_step(disk: Disk, at: int) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import functools
 import os
 import stat as stat_module
 import struct
@@ -23,10 +24,12 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
+_AT_EMPTY_PATH = 0x1000
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 # Filesystems whose syncfs was measured or is documented to flush and to report write errors.
-# FUSE servers may answer 0 without doing anything, so everything else gets fsync per file.
-_SYNCFS_TRUSTED = {
+# FUSE servers may answer 0 without doing anything, so everything else gets fsync per file. Nor are the
+# file handles of others believed: those of FUSE name what its server has in memory.
+_KNOWN = {
     0xEF53: "ext4",
     0x58465342: "xfs",
     0x9123683E: "btrfs",
@@ -37,7 +40,9 @@ _HANDLE_MAX_BYTES = 128
 
 
 class PosixDisk:
-    """``fs.Disk`` on the operating system. Has no state: any number of threads may share one."""
+    """``fs.Disk`` on the operating system. Any number of threads may share one."""
+
+    _known: dict[int, bool] = {}  # noqa: RUF012  # mount id → whether _KNOWN, since the last open_root
 
     # The hot loops call these: no wrapper where ``os`` already has the very call.
     close = staticmethod(os.close)
@@ -47,6 +52,7 @@ class PosixDisk:
 
     # -- descriptors
     def open_root(self, path: str) -> int:
+        self._known = {}  # mount ids are given again, though not while a root is open there
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def open_dir(self, at: int, name: str) -> int:
@@ -92,6 +98,10 @@ class PosixDisk:
             if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EOVERFLOW, errno.EINVAL):
                 return 0
             raise
+        if mount_id.value not in self._known:
+            self._known[mount_id.value] = _f_type(at) in _KNOWN
+        if not self._known[mount_id.value]:
+            return 0
         size, _type = struct.unpack_from("Ii", handle)
         # The handle as a whole identifies the inode for ever; a number of it is easier to store.
         return int.from_bytes(handle.raw[8 : 8 + size], "big")
@@ -165,7 +175,7 @@ class PosixDisk:
             if ino and found.st_ino != ino:
                 raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name)
             if stat_module.S_ISLNK(found.st_mode):
-                _set_link_meta(at, name, uid, gid, mode, mtime_ns)
+                _set_link_meta(fd, at, name, uid, gid, mode, mtime_ns)
                 return
             pinned: int | str = f"/proc/self/fd/{fd}" if hasattr(os, "O_PATH") else fd
             if uid != -1 or gid != -1:
@@ -190,10 +200,7 @@ class PosixDisk:
     def syncfs_trusted(self, fd: int) -> bool:
         if sys.platform != "linux" or _kernel() < (5, 8):  # older ones hide write errors
             return False
-        buffer = ctypes.create_string_buffer(256)  # struct statfs; f_type is its first word
-        _call("fstatfs", fd, buffer)
-        (f_type,) = struct.unpack_from("l", buffer)
-        return (f_type & 0xFFFFFFFF) in _SYNCFS_TRUSTED
+        return _f_type(fd) in _KNOWN
 
     def try_lock(self, fd: int) -> bool:
         try:
@@ -203,9 +210,18 @@ class PosixDisk:
         return True
 
 
+@functools.cache
 def _kernel() -> tuple[int, int]:
     major, minor = os.uname().release.split(".")[:2]
     return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
+
+
+def _f_type(fd: int) -> int:
+    """The kind of the filesystem of ``fd``, as a magic number."""
+    buffer = ctypes.create_string_buffer(256)  # struct statfs; f_type is its first word
+    _call("fstatfs", fd, buffer)
+    (f_type,) = struct.unpack_from("l", buffer)
+    return int(f_type & 0xFFFFFFFF)
 
 
 _libc: Any = None
@@ -236,9 +252,18 @@ def _rename(at: int, name: str, to: int, other: str, flags: int) -> None:
         raise
 
 
-def _set_link_meta(at: int, name: str, uid: int, gid: int, mode: int | None, mtime_ns: int | None) -> None:
+def _set_link_meta(
+    fd: int, at: int, name: str, uid: int, gid: int, mode: int | None, mtime_ns: int | None
+) -> None:
+    """Of the symbolic link ``fd`` pins; by its name where the system cannot do otherwise."""
     if mode is not None:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+    if sys.platform == "linux" and _kernel() >= (5, 8):
+        if uid != -1 or gid != -1:
+            _call("fchownat", fd, b"", uid, gid, _AT_EMPTY_PATH)
+        if mtime_ns is not None:
+            _call("utimensat", fd, b"", struct.pack("llll", *divmod(mtime_ns, 10**9) * 2), _AT_EMPTY_PATH)
+        return
     if uid != -1 or gid != -1:
         os.chown(name, uid, gid, dir_fd=at, follow_symlinks=False)
     if mtime_ns is not None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.control import Control
-from atomsync.tree.entry import DIR, FILE
+from atomsync.tree.entry import DIR, FILE, LINK, look_deep, same_object
 from atomsync.tree.path import parent_of
 
 FULL, NONE = "full", "none"
@@ -27,13 +27,13 @@ def staged_is_durable(
     """B1: the staged bytes, their names, and the journal. Before it no visible name may change."""
     if durability == NONE:
         return
-    steps = [step for step in steps if step.kind != META]
+    steps = list(steps)
     if _by_syncfs(control, steps):
         control.disk.syncfs(control.fd)
         return
     with Cursor(control.disk, slots) as cursor:
         for step in steps:
-            if step.kind == REMOVE or step.new is None:
+            if step.kind in (META, REMOVE) or step.new is None:
                 continue
             skip = len(step.path)
             members = [(step.slot, step.new)]
@@ -52,14 +52,16 @@ def swaps_are_durable(control: Control, slots: int, steps: Iterable[Step], durab
     if durability == NONE:
         return
     steps = list(steps)
-    if _by_syncfs(control, [step for step in steps if step.kind != META]):
+    if _by_syncfs(control, steps):
         control.disk.syncfs(control.fd)
         return
     tree = control.tree
     for step in steps:
         if step.kind == META and step.old is not None and step.old.kind == FILE:
-            with contextlib.suppress(FileNotFoundError):
-                _fsync_file(tree, step.path)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                now = look_deep(tree.disk, *tree.split(step.path))
+                if now is not None and same_object(step.old, now):  # else another writer's, of any kind
+                    _fsync_file(tree, step.path)
     directories = {step.path for step in steps if step.kind == META and step.old and step.old.kind == DIR}
     for path in sorted(directories | {parent_of(step.path) for step in steps if step.path}):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # another writer's doing
@@ -67,15 +69,15 @@ def swaps_are_durable(control: Control, slots: int, steps: Iterable[Step], durab
     control.disk.fsync(slots)
 
 
-def _by_syncfs(control: Control, swaps: list[Step]) -> bool:
+def _by_syncfs(control: Control, steps: list[Step]) -> bool:
     if not control.capabilities.syncfs:
         return False
     size = 0
-    for step in swaps:
-        size += 1 + len(step.inside)
-        if size > _SMALL_UNIT_MAX:
-            return True
-    return False
+    for step in steps:
+        size += step.kind != META and 1 + len(step.inside)
+        if size > _SMALL_UNIT_MAX or LINK in (step.new and step.new.kind, step.old and step.old.kind):
+            return True  # a symbolic link cannot be opened, so nothing else syncs its own time
+    return any(entry.kind == LINK for step in steps for _, entry in step.inside)
 
 
 def _fsync_file(cursor: Cursor, location: str) -> None:

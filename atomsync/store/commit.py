@@ -152,7 +152,7 @@ def _take_back(control: Control, stage: Stage, sealed: SealedUnit, cause: BaseEx
     except (OSError, AtomSyncError) as error:
         raise InDoubt(
             f"a commit failed ({cause}), and so did taking it back",
-            str(error),
+            (isinstance(error, OSError) and error.strerror) or str(error),
             f"Every path is whole. When the cause is mended run: atomsync recover {shown(control.where)}",
         ) from cause
     if conflicts and isinstance(cause, Drift):

@@ -21,12 +21,13 @@ class Conflict(NamedTuple):
 
 
 def keep_aside(control: Control, slots: int, slot: str, unit_id: str, path: str, why: str) -> Conflict:
-    """Move what is in a slot to the conflicts. On the medium when this returns: the slots go next."""
+    """Move what is in a slot to the conflicts. The way there is on the medium before it goes,
+    and it is when this returns: the slots go next."""
     disk = control.disk
     with control.opened(CONFLICTS, unit_id, make=True) as kept:
+        with control.opened(CONFLICTS) as conflicts:
+            disk.fsync(conflicts)
+        disk.fsync(control.fd)
         move(disk, control.capabilities, slots, slot, kept, slot)
         disk.fsync(kept)
-    with control.opened(CONFLICTS) as conflicts:
-        disk.fsync(conflicts)
-    disk.fsync(control.fd)
     return Conflict(path, f"{CONFLICTS}/{unit_id}/{slot}", why)

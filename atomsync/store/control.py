@@ -20,14 +20,15 @@ it is a directory, ours alone (owner and mode), and on the destination's device.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
-from atomsync.errors import ControlUntrusted, StoreLocked, UsageError, from_oserror
+from atomsync.errors import AtomSyncError, ControlUntrusted, DiskError, StoreLocked, UsageError, from_oserror
 from atomsync.fs.capabilities import Capabilities, probe
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
@@ -42,32 +43,31 @@ LOCK, UNIT, HISTORY, RETIRED, CONFLICTS, MANIFEST = (
     "conflicts",
     "manifest.sqlite",
 )
-DESTINATION = "destination"
+DESTINATION, _DESTINATION_DRAFT = "destination", "destination.draft"
 JOURNAL, JOURNAL_DRAFT, SLOTS, DECISION = "journal", "journal.draft", "slots", "decision"
 PROBE = "probe"
 _LOCK_TEXT_MAX_BYTES = 4096
+_LOOKS, _LOOK_S = 10, 0.01  # at a lock that is held by nobody who signed
 
 
-class Made(NamedTuple):
-    """That we made the control directory, and what the destination's mtime was before, in ns."""
-
-    mtime_ns: int
-    state_dir: str | None
+class Vanished(DiskError):
+    """What was being opened is gone. A destination that is made and unmade by others: look again."""
 
 
 class Control:
     """An open, checked control directory and the destination it governs.
 
     ``root`` and ``fd`` are descriptors of the destination and of the control directory. Nobody else
-    changes the store while ``locked``; one object serves one thread.
+    changes the store while it is locked; one object serves one thread. ``made_ns``: we made the control
+    directory, and this was the destination's mtime before.
     """
 
-    def __init__(self, disk: Disk, root: int, fd: int, where: str) -> None:
-        self.disk, self.root, self.fd, self.where = disk, root, fd, where
+    def __init__(self, disk: Disk, root: int, fd: int, where: str, state_dir: str | None = None) -> None:
+        self.disk, self.root, self.fd, self.where, self.state_dir = disk, root, fd, where, state_dir
         self.tree = Cursor(disk, root)
         self._lock: int | None = None
         self._capabilities: Capabilities | None = None
-        self.made: Made | None = None
+        self.made_ns: int | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -75,21 +75,33 @@ class Control:
         if self._capabilities is None:
             remove_tree(self.disk, self.fd, PROBE)
             self.disk.mkdir(self.fd, PROBE)
-            with self.opened(PROBE) as at:
-                self._capabilities = probe(self.disk, at)
-            remove_tree(self.disk, self.fd, PROBE)
+            try:
+                with self.opened(PROBE) as at:
+                    self._capabilities = probe(self.disk, at)
+            finally:
+                remove_tree(self.disk, self.fd, PROBE)
         return self._capabilities
 
     def lock(self) -> None:
-        """Take the store's lock, or raise StoreLocked with the name of its holder."""
-        fd = self.disk.open_lock(self.fd, LOCK)
+        """Take the store's lock, or raise StoreLocked with the name of its holder.
+
+        Raises Vanished if what was locked is no longer what the paths lead to.
+        """
+        fd = self._opened_lock(lambda: self.disk.open_lock(self.fd, LOCK))
         try:
-            if not self.disk.try_lock(fd):
-                raise StoreLocked(
-                    f"another process is working on {shown(self.where)}",
-                    _holder(self.disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0)),
-                    "Wait until it is done, then run this again.",
-                )
+            for left in reversed(range(_LOOKS)):
+                if self.disk.try_lock(fd):
+                    break
+                text = self.disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0)
+                if not left or _lives(text):
+                    raise StoreLocked(
+                        f"another process is working on {shown(self.where)}",
+                        _holder(text),
+                        "Wait until it is done, then run this again.",
+                    )
+                time.sleep(_LOOK_S)
+            if not self._is_current(fd):
+                raise _vanished(self.where)
         except BaseException:
             self.disk.close(fd)
             raise
@@ -106,46 +118,138 @@ class Control:
     def holder(self) -> str:
         """Who has the lock now; "" if nobody. Only looks: works on a read-only filesystem too."""
         try:
-            fd = self.disk.open_file(self.fd, LOCK)
+            fd = self._opened_lock(lambda: self.disk.open_file(self.fd, LOCK))
         except FileNotFoundError:
             return ""
         try:
-            return "" if self.disk.try_lock(fd) else _holder(self.disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0))
+            text = self.disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0)
+            return "" if not text or self.disk.try_lock(fd) else _holder(text)
         finally:
             self.disk.close(fd)
 
     def unlock(self) -> None:
         if self._lock is not None:
             with contextlib.suppress(OSError):
-                self.disk.truncate(self._lock, 0)
-            self.disk.close(self._lock)
-            self._lock = None
+                if not self._is_shared(self._lock):
+                    self.disk.truncate(self._lock, 0)
+            fd, self._lock = self._lock, None
+            with contextlib.suppress(OSError):
+                self.disk.close(fd)
 
     def close(self) -> None:
+        """Never fails: what was done is done, also on a disk that died meanwhile."""
         self.unlock()
-        self.tree.close()
-        self.disk.close(self.fd)
-        self.disk.close(self.root)
+        with contextlib.suppress(OSError):
+            self.tree.close()
+        for fd in (self.fd, self.root):
+            with contextlib.suppress(OSError):
+                self.disk.close(fd)
+
+    def _opened_lock(self, verb: Callable[[], int]) -> int:
+        try:
+            fd = verb()
+        except OSError as error:
+            if error.errno == errno.ENOENT and self.disk.fstat(self.fd).st_nlink == 0:
+                raise _vanished(self.where) from None
+            if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise
+            raise self._misplaced(LOCK) from None
+        if not stat.S_ISREG(self.disk.fstat(fd).st_mode):
+            self.disk.close(fd)
+            raise self._misplaced(LOCK)
+        return fd
+
+    def _is_current(self, lock: int) -> bool:
+        """Whoever unmakes a store does it under its lock: so what is still in place then, stays."""
+        disk = self.disk
+        try:
+            root = disk.open_root(self.where)
+            try:
+                fd = disk.open_root(self.state_dir) if self.state_dir else disk.open_dir(root, CONTROL_NAME)
+                try:
+                    pairs = [(root, self.root), (fd, self.fd)]
+                    same = all(disk.fstat(one).st_ino == disk.fstat(other).st_ino for one, other in pairs)
+                finally:
+                    disk.close(fd)
+            finally:
+                disk.close(root)
+            return same and disk.lstat(self.fd, LOCK).st_ino == disk.fstat(lock).st_ino
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def claim(self, *, make: bool) -> None:
+        """What remains to be done about a control directory under the lock, before anybody looks.
+
+        One that we made leaves the destination its time. A state directory serves one destination, for
+        another's journal would be undone against this one: a new one is bound to ours if ``make``, and
+        UsageError raised if it serves another.
+        """
+        if self.state_dir is None:
+            if self.made_ns is not None:
+                _restore_time(self.disk, self.root, self.made_ns)
+            return
+        disk, mine = self.disk, str(self.disk.fstat(self.root).st_ino)
+        if not {name for name, _ in disk.scandir(self.fd)} - {LOCK, _DESTINATION_DRAFT}:
+            if make:
+                self._bind(f"{mine} {os.path.realpath(self.where)}\n")
+            return
+        try:
+            fd = disk.open_file(self.fd, DESTINATION)
+        except FileNotFoundError:
+            why = f"no file {DESTINATION!r} says which DST it serves"
+            raise _untrusted(shown(self.state_dir), why) from None
+        try:
+            said = disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0).decode("utf-8", "replace")
+        finally:
+            disk.close(fd)
+        inode, _, where = said.partition(" ")
+        if inode != mine:
+            raise UsageError(
+                f"cannot use the state directory {shown(self.state_dir)} for {shown(self.where)}",
+                f"it serves {shown(where.strip())}",
+                "Give each DST a --state-dir of its own.",
+            )
+
+    def _bind(self, text: str) -> None:
+        disk = self.disk
+        with contextlib.suppress(FileNotFoundError):
+            disk.unlink(self.fd, _DESTINATION_DRAFT)
+        fd = disk.create(self.fd, _DESTINATION_DRAFT)
+        try:
+            disk.write(fd, text.encode("utf-8", "surrogateescape"), 0)
+            disk.fsync(fd)
+        finally:
+            disk.close(fd)
+        disk.replace(self.fd, _DESTINATION_DRAFT, self.fd, DESTINATION)
+
+    def _misplaced(self, name: str) -> ControlUntrusted:
+        return _untrusted(shown(f"{self.where}/{CONTROL_NAME}"), f"what it has as {name!r} is not ours")
+
+    def _is_shared(self, fd: int) -> bool:
+        return self.disk.fstat(fd).st_nlink != 1
 
     def _sign(self, fd: int) -> None:
+        if self._is_shared(fd):
+            return  # a backup made of hard links, or somebody's trap: not a file to write into
         text = json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv[:4])[:200], "since": _now()})
         self.disk.truncate(fd, 0)
         self.disk.write(fd, text.encode(), 0)
 
-    def unmake(self) -> None:
-        """Close. If we made the control directory, and nothing in it matters, leave no trace of it."""
-        made = self.made
+    def unmake(self, *, root: bool = False) -> None:
+        """Close. What we made, and in which nothing matters, goes: the control directory, and with
+        ``root`` the destination. Under the lock: without it another may be using them by now."""
         try:
-            ours = self._lock is not None or not self.has(LOCK)
-            if made is not None and ours and not self.has(UNIT) and not self.has(CONFLICTS):
-                for name, _ in self.disk.scandir(self.fd):
-                    remove_tree(self.disk, self.fd, name)
-                if made.state_dir is not None:
-                    os.rmdir(made.state_dir)
+            if self.made_ns is not None and not self.has(UNIT) and not self.has(CONFLICTS):
+                if self._lock is not None:
+                    for name, _ in self.disk.scandir(self.fd):
+                        remove_tree(self.disk, self.fd, name)
+                if self.state_dir is not None:
+                    os.rmdir(self.state_dir)
                 else:
-                    self.disk.rmdir(self.root, CONTROL_NAME)
-                    _restore_time(self.disk, self.root, made.mtime_ns)
-        except OSError:
+                    _take_away(self.disk, self.root, self.made_ns)
+            if root and self._lock is not None:
+                os.rmdir(self.where)
+        except (OSError, AtomSyncError):
             pass  # a trace stays; it does no harm
         finally:
             self.close()
@@ -160,11 +264,19 @@ class Control:
                 if make:
                     with contextlib.suppress(FileExistsError):
                         self.disk.mkdir(fds[-1], name)
-                fds.append(self.disk.open_dir(fds[-1], name))
+                fds.append(self._open_dir(fds[-1], name))
             yield fds[-1]
         finally:
             for fd in fds[1:]:
                 self.disk.close(fd)
+
+    def _open_dir(self, at: int, name: str) -> int:
+        try:
+            return self.disk.open_dir(at, name)
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            raise self._misplaced(name) from None
 
     def has(self, *names: str) -> bool:
         try:
@@ -187,28 +299,38 @@ def open_control(disk: Disk, path: str, state_dir: str | None = None, *, make: b
     """Open destination ``path`` and its control directory.
 
     Where there is none yet, it is made, or None returned if not ``make``. Raises ControlUntrusted,
-    UsageError (a state directory on another filesystem), AccessError.
+    UsageError (a state directory on another filesystem), AccessError; Vanished if what was there is not
+    any more: somebody who made it is taking it away again.
     """
-    root = _opening(lambda: disk.open_root(path), f"cannot open {shown(path)}")
+    root = _opening(lambda: disk.open_root(path), path)
     control = None
     try:
         before = disk.fstat(root)
         made = make and _made(disk, root, path, state_dir)
-        fd = _open_control_fd(disk, root, path, state_dir)
+        try:
+            fd = _open_control_fd(disk, root, path, state_dir)
+            if fd is None and make:
+                raise _vanished(path)
+        except AtomSyncError:
+            if made and state_dir is None:
+                _take_away(disk, root, before.st_mtime_ns)
+            raise
         if fd is None:
             return None
-        control = Control(disk, root, fd, path)
-        if made:
-            control.made = Made(before.st_mtime_ns, state_dir)
-            if state_dir is None:
-                _restore_time(disk, root, before.st_mtime_ns)
+        control = Control(disk, root, fd, path, state_dir)
+        if made:  # only by its descriptor: whoever owns the directory above may have exchanged the name
+            control.made_ns = before.st_mtime_ns
+            if disk.scandir(fd):  # another is in it already, or it is another one: then not ours to unmake
+                control.made_ns = None
         _check_trust(disk, root, fd, state_dir or f"{path}/{CONTROL_NAME}")
-        if state_dir is not None:
-            _check_owner(control, path, state_dir, make=make)
+        if control.made_ns is not None:
+            disk.set_meta(fd, -1, -1, 0o700, None)  # not the setgid bit of a parent
         return control
-    except BaseException:
+    except BaseException as error:
         if control is not None:
             control.unmake()
+        if isinstance(error, OSError):
+            raise from_oserror(error, f"cannot open {shown(path)}") from None
         raise
     finally:
         if control is None:
@@ -221,15 +343,19 @@ def _restore_time(disk: Disk, root: int, mtime_ns: int) -> None:
         disk.set_meta(root, -1, -1, None, mtime_ns)
 
 
+def _take_away(disk: Disk, root: int, mtime_ns: int) -> None:
+    with contextlib.suppress(OSError):  # a trace stays; it does no harm
+        disk.rmdir(root, CONTROL_NAME)
+        _restore_time(disk, root, mtime_ns)
+
+
 def _made(disk: Disk, root: int, path: str, state_dir: str | None) -> bool:
     """Make the control directory; False if there was something by its name."""
     try:
         if state_dir is not None:
             os.mkdir(state_dir, 0o700)
-            os.chmod(state_dir, 0o700)  # not the setgid bit of a parent
         else:
             disk.mkdir(root, CONTROL_NAME)
-            disk.set_meta_at(root, CONTROL_NAME, -1, -1, 0o700, None)
     except FileExistsError:
         return False
     except OSError as error:
@@ -244,7 +370,10 @@ def _open_control_fd(disk: Disk, root: int, path: str, state_dir: str | None) ->
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _untrusted(shown(state_dir or f"{path}/{CONTROL_NAME}"), error.strerror or str(error)) from None
+        where = shown(state_dir or f"{path}/{CONTROL_NAME}")
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise from_oserror(error, f"cannot open {where}") from None
+        raise _untrusted(where, error.strerror or str(error)) from None
 
 
 def _check_trust(disk: Disk, root: int, fd: int, where: str) -> None:
@@ -261,33 +390,6 @@ def _check_trust(disk: Disk, root: int, fd: int, where: str) -> None:
         )
 
 
-def _check_owner(control: Control, path: str, state_dir: str, *, make: bool) -> None:
-    """A state directory serves one destination: another's journal would be undone against this one."""
-    disk = control.disk
-    mine = str(disk.fstat(control.root).st_ino)
-    fresh = not disk.scandir(control.fd)
-    if fresh and not make:
-        return
-    try:
-        fd = disk.create(control.fd, DESTINATION) if fresh else disk.open_file(control.fd, DESTINATION)
-    except FileNotFoundError:
-        raise _untrusted(shown(state_dir), f"no file {DESTINATION!r} says which DST it serves") from None
-    try:
-        if fresh:
-            disk.write(fd, f"{mine} {os.path.realpath(path)}\n".encode("utf-8", "surrogateescape"), 0)
-            disk.fsync(fd)
-            return
-        inode, _, where = disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0).decode("utf-8", "replace").partition(" ")
-    finally:
-        disk.close(fd)
-    if inode != mine:
-        raise UsageError(
-            f"cannot use the state directory {shown(state_dir)} for {shown(path)}",
-            f"it serves {shown(where.strip())}",
-            "Give each DST a --state-dir of its own.",
-        )
-
-
 def _untrusted(where: str, why: str) -> ControlUntrusted:
     return ControlUntrusted(
         f"cannot trust the control directory {shown(where)}",
@@ -296,11 +398,28 @@ def _untrusted(where: str, why: str) -> ControlUntrusted:
     )
 
 
-def _opening(verb: Callable[[], int], what: str) -> int:
+def _opening(verb: Callable[[], int], path: str) -> int:
     try:
         return verb()
+    except FileNotFoundError:
+        raise _vanished(path) from None
     except OSError as error:
-        raise from_oserror(error, what) from None
+        raise from_oserror(error, f"cannot open {shown(path)}") from None
+
+
+def _vanished(path: str) -> Vanished:
+    return Vanished(f"cannot open {shown(path)}", "it, or its control directory, is not there any more")
+
+
+def _lives(text: bytes) -> bool:
+    """Whether the holder that signed is there. None signed: somebody only looks, or takes it just now."""
+    try:
+        os.kill(int(json.loads(text)["pid"]), 0)
+    except PermissionError:
+        return True
+    except (ValueError, KeyError, TypeError, OSError, OverflowError):
+        return False
+    return True
 
 
 def _holder(text: bytes) -> str:

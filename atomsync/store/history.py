@@ -18,6 +18,7 @@ from atomsync.store.control import HISTORY, JOURNAL, RETIRED, SLOTS, UNIT, Contr
 from atomsync.store.journal import JOURNAL_MAX_BYTES, Journal, decode
 from atomsync.store.removal import remove_tree
 from atomsync.store.undo import same_subtree
+from atomsync.store.unit_id import is_unit_id
 from atomsync.tree.entry import DIR, Entry, look
 
 _READ_BYTES = 1 << 20
@@ -36,7 +37,7 @@ def read_journal(control: Control, *where: str) -> Journal:
         try:
             found = disk.fstat(fd)
             size = found.st_size
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
                 raise JournalError("cannot trust a journal", "it is not a file of our own")
             if size > JOURNAL_MAX_BYTES:
                 raise JournalError("cannot trust a journal", "it is larger than any journal we write")
@@ -50,13 +51,13 @@ def read_journal(control: Control, *where: str) -> Journal:
 
 def retire_to_history(control: Control, unit_id: str) -> None:
     """One rename ends the unit; from then on the store has no unfinished one."""
-    with control.opened(HISTORY, make=True) as history:
+    with control.opened(HISTORY) as history:
         control.disk.replace(control.fd, UNIT, history, unit_id)
 
 
 def units(control: Control) -> list[str]:
     """Ids of the finished units, oldest first."""
-    return control.names(HISTORY)
+    return [name for name in control.names(HISTORY) if is_unit_id(name)]
 
 
 def prune(control: Control, keep: int) -> list[str]:

@@ -14,28 +14,43 @@ COMMIT may hold anything that a torn write leaves; that means: not committed.
 from __future__ import annotations
 
 import json
+import os
 import struct
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import xxhash
 
 from atomsync.errors import JournalError
 from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Members, Step
+from atomsync.store.unit_id import is_unit_id
 from atomsync.tree.entry import DIR, FILE, LINK, OTHER, Entry
 from atomsync.tree.path import ancestors, is_reserved
 
 MAGIC, VERSION = b"atsj", 1
 BEGIN, STEP, INSIDE, DISPLACED, END, COMMIT = 1, 2, 3, 4, 5, 6
 # 7 is kept for PREPARED: a unit that rests sealed until another party has decided.
-_HEAD = struct.Struct("<4sBBxxI")
+_HEAD = struct.Struct("<4sBBHI")
 _DIGEST_BYTES = 16
 _PAYLOAD_MAX_BYTES = 1 << 20
 JOURNAL_MAX_BYTES = 1 << 30
 _ENTRY_BYTES = 256  # more than the numbers of an entry take
 COMMIT_SPACE_BYTES = 64
 _KINDS = {FILE, DIR, LINK, OTHER}
+_SECONDS_MAX = 1 << 63  # of a time_t; -1 is an owner that is left as it is
+_OWNERS = (-1, (1 << 32) - 1)
+_RANGES = (
+    (0, 0o7777),
+    (0, 1 << 63),
+    (-_SECONDS_MAX * 1_000_000_000, _SECONDS_MAX * 1_000_000_000 - 1),
+    _OWNERS,
+    _OWNERS,
+    *[(0, 1 << 64)] * 2,
+    (-_SECONDS_MAX * 1_000_000_000, _SECONDS_MAX * 1_000_000_000 - 1),
+    (0, 1 << 1024),
+)
+"""Least and greatest of an entry's numbers, from ``mode`` to ``gid`` and from ``ino`` to ``generation``."""
 
 
 class Header(NamedTuple):
@@ -136,7 +151,7 @@ def _frame(unit_id: str, number: int, kind: int, payload: bytes) -> bytes:
     if len(payload) > _PAYLOAD_MAX_BYTES:
         raise _bad("a record would be longer than a reader accepts")
     digest = _digest(unit_id, number, kind, payload)
-    return _HEAD.pack(MAGIC, VERSION, kind, len(payload)) + payload + digest
+    return _HEAD.pack(MAGIC, VERSION, kind, 0, len(payload)) + payload + digest
 
 
 def _digest(unit_id: str, number: int, kind: int, payload: bytes) -> bytes:
@@ -152,8 +167,8 @@ def _frames(data: bytes) -> Iterator[tuple[int, Any, int]]:
     while at < len(data):
         if len(data) - at < _HEAD.size + _DIGEST_BYTES:
             raise _bad("it is cut short")
-        magic, version, kind, length = _HEAD.unpack_from(data, at)
-        if magic != MAGIC:
+        magic, version, kind, zero, length = _HEAD.unpack_from(data, at)
+        if magic != MAGIC or zero:
             raise _bad(f"at byte {at} there is no record")
         if version != VERSION:
             raise _bad(f"it has format version {version}; this atomsync reads version {VERSION}")
@@ -179,7 +194,7 @@ def _json(payload: bytes) -> Any:
 def _unit_id(payload: bytes) -> str:
     head = _json(payload)
     found = head[0] if isinstance(head, list) and head else None
-    if not isinstance(found, str) or not found or not set(found) <= set("0123456789-"):
+    if not isinstance(found, str) or not is_unit_id(found):
         raise _bad("it names no unit")
     return found
 
@@ -228,7 +243,7 @@ def _members(payload: Any, top: str) -> Members:
 
 def _path(path: object) -> str:
     """Anything that could lead out of the destination, or into the control directory, is refused."""
-    if not isinstance(path, str) or "\0" in path:
+    if not _is_text(path) or "\0" in path:
         raise _bad("a path is not a path")
     if path and any(name in ("", ".", "..") or is_reserved(name) for name in path.split("/")):
         raise _bad("a path leads out of the destination")
@@ -239,12 +254,24 @@ def _entry(fields: Any) -> Entry | None:
     if fields is None:
         return None
     entry = Entry(*fields)
-    texts = (entry.kind, entry.target, entry.digest)
-    if entry.kind not in _KINDS or not all(isinstance(text, str) for text in texts):
+    numbers = (*entry[1:6], *entry[7:11])
+    if entry.kind not in _KINDS or not _is_text(entry.target) or not isinstance(entry.digest, str):
         raise TypeError
-    if not all(isinstance(value, int) for value in (*entry[1:6], *entry[7:11])):
-        raise TypeError
+    for value, (least, most) in zip(numbers, _RANGES):
+        if type(value) is not int or not least <= value <= most:
+            raise TypeError
     return entry
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Whether the system can be asked for it: only the surrogates that stand for bytes have any."""
+    if not isinstance(value, str):
+        return False
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _chunks(members: Members) -> Iterator[Members]:

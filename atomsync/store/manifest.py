@@ -2,17 +2,20 @@
 
 It answers what the disk alone cannot: which digest was verified, and which files are *racy*, that
 is, were changed so shortly before they were staged that a later change could carry the same mtime
-(git's "racily clean"). If it is lost, torn or behind, it is rebuilt from the history: that costs time.
+(git's "racily clean"). If it is lost, damaged or behind, it is rebuilt from the history: that costs
+time. Where it cannot be written it lives in memory.
 
-SQLite, without its own durability: a power cut may lose the newest state, and then the id of the
-last unit it knows tells so.
+SQLite, with its own durability unless the store does without: its pages carry no digests, so a power
+cut could else leave some of a change and show nothing of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable
+import stat
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from atomsync.errors import JournalError
@@ -25,6 +28,7 @@ from atomsync.tree.racy import may_be_racy
 
 _INT64_MAX = (1 << 63) - 1  # the year 2262, to SQLite
 _SCHEMA = """
+BEGIN;
 CREATE TABLE IF NOT EXISTS entries (
     path BLOB PRIMARY KEY, kind TEXT, mode INTEGER, size INTEGER, mtime_ns INTEGER,
     uid INTEGER, gid INTEGER, target BLOB, digest TEXT, racy INTEGER
@@ -33,76 +37,52 @@ CREATE INDEX IF NOT EXISTS racy ON entries (path) WHERE racy;
 CREATE TABLE IF NOT EXISTS units (id TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER);
 PRAGMA user_version = 1;
+COMMIT;
 """
+_SET = "UPDATE entries SET mode=?, mtime_ns=?, uid=?, gid=? WHERE path=?"
 _PUT = "INSERT OR REPLACE INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)"
 
 
 class Manifest:
     """Open for one unit's time, under the store's lock."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, *, durable: bool = True) -> None:
         self._control = control
+        self._sync = "NORMAL" if durable else "OFF"
+        self._where = control.disk.library_path(control.fd, MANIFEST)
+        self._disown()
         try:
-            self._db = self._opened(control.disk.library_path(control.fd, MANIFEST))
-            self._catch_up()
-        except sqlite3.OperationalError:  # no room, or no right: it lives in memory, for this time
-            self._db = self._opened(":memory:")
-            self._catch_up()
+            self._db = self._opened()
+        except sqlite3.DatabaseError as error:
+            self._db = self._another(error)
 
     def racy(self) -> dict[str, str]:
         """Path → digest of the files whose equality with the source the quick check cannot vouch for."""
-        rows = self._db.execute("SELECT path, digest FROM entries WHERE racy")
+        rows = self._do(lambda db: db.execute("SELECT path, digest FROM entries WHERE racy").fetchall())
         return {os.fsdecode(path): digest for path, digest in rows}
 
     @property
     def time_step_ns(self) -> int:
         """The step in which the destination keeps times, as the last unit found it."""
-        row = self._db.execute("SELECT value FROM facts WHERE name = 'time_step_ns'").fetchone()
+        ask = "SELECT value FROM facts WHERE name = 'time_step_ns'"
+        row = self._do(lambda db: db.execute(ask).fetchone())
         return int(row[0]) if row else 1
 
     def settle(self, paths: Iterable[str]) -> None:
         """These were compared by content since, and are racy no more."""
-        with self._db:
-            self._db.executemany(
-                "UPDATE entries SET racy = 0 WHERE path = ?", ((os.fsencode(path),) for path in paths)
-            )
+        settled = [(os.fsencode(path),) for path in paths]
+        self._do(lambda db: db.executemany("UPDATE entries SET racy = 0 WHERE path = ?", settled))
 
     def digest(self, path: str) -> str:
         """The digest last committed for a path; "" if unknown."""
-        row = self._db.execute("SELECT digest FROM entries WHERE path = ?", (os.fsencode(path),)).fetchone()
+        ask = "SELECT digest FROM entries WHERE path = ?"
+        row = self._do(lambda db: db.execute(ask, (os.fsencode(path),)).fetchone())
         return row[0] if row else ""
 
     def apply(self, header: Header, steps: Iterable[Step], time_step_ns: int | None = None) -> None:
         """Follow one committed unit."""
-        with self._db:
-            if time_step_ns is not None:
-                self._db.execute("INSERT OR REPLACE INTO facts VALUES ('time_step_ns', ?)", (time_step_ns,))
-            checked_ns = header.checked_ns
-            for step in steps:
-                path = os.fsencode(step.path)
-                if step.kind == META:
-                    if step.new is not None:
-                        self._db.execute(
-                            "UPDATE entries SET mode=?, mtime_ns=?, uid=?, gid=? WHERE path=?",
-                            (
-                                step.new.mode,
-                                min(step.new.mtime_ns, _INT64_MAX),
-                                step.new.uid,
-                                step.new.gid,
-                                path,
-                            ),
-                        )
-                    continue
-                if step.old is not None:
-                    self._db.execute("DELETE FROM entries WHERE path = ?", (path,))
-                if step.displaced:
-                    self._db.execute(
-                        "DELETE FROM entries WHERE path > ? AND path < ?", (path + b"/", path + b"0")
-                    )
-                if step.kind != REMOVE and step.new is not None:
-                    self._db.execute(_PUT, _row(step.path, step.new, checked_ns))
-                    self._db.executemany(_PUT, (_row(path, entry, checked_ns) for path, entry in step.inside))
-            self._db.execute("INSERT OR REPLACE INTO units VALUES (?)", (header.id,))
+        steps = tuple(steps)
+        self._do(lambda db: _apply(db, header, steps, time_step_ns))
 
     def close(self) -> None:
         self._db.close()
@@ -113,42 +93,76 @@ class Manifest:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _opened(self, where: str) -> sqlite3.Connection:
+    def _do(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        """One transaction; if the database turns out to be damaged or full, with another one."""
         try:
-            return self._connected(where)
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:  # damaged
-            if self._control.has(MANIFEST):
-                self._control.disk.unlink(self._control.fd, MANIFEST)
-            return self._connected(where)
+            with self._db:
+                return work(self._db)
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            self._db = self._another(error)
+            with self._db:
+                return work(self._db)
 
-    def _connected(self, where: str) -> sqlite3.Connection:
-        db = sqlite3.connect(where, isolation_level="DEFERRED")
+    def _disown(self) -> None:
+        """A link, or a file with other names (a backup made of hard links), must not be written into."""
+        with contextlib.suppress(FileNotFoundError):
+            found = self._control.disk.lstat(self._control.fd, MANIFEST)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+                self._control.disk.unlink(self._control.fd, MANIFEST)
+
+    def _another(self, why: sqlite3.DatabaseError) -> sqlite3.Connection:
+        """A new one in place of a damaged one; where there is no room, or no right, one in memory."""
+        if not isinstance(why, sqlite3.OperationalError):
+            with contextlib.suppress(sqlite3.DatabaseError, OSError):
+                for name in (MANIFEST, f"{MANIFEST}-journal"):
+                    if self._control.has(name):
+                        self._control.disk.unlink(self._control.fd, name)
+                return self._opened()
+        self._where = ":memory:"
+        return self._opened()
+
+    def _opened(self) -> sqlite3.Connection:
+        """Open, and apply the finished units it does not know: those a crash kept from it, or all."""
+        db = sqlite3.connect(self._where, isolation_level="DEFERRED")
         try:
-            db.execute("PRAGMA synchronous = OFF")
-            db.execute("PRAGMA journal_mode = MEMORY")
+            db.execute(f"PRAGMA synchronous = {self._sync}")
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version not in (0, 1):
                 raise sqlite3.DatabaseError("a manifest of another version")
             db.executescript(_SCHEMA)
-            db.execute("SELECT count(*) FROM (SELECT 1 FROM entries LIMIT 1)").fetchone()
+            known = {unit for (unit,) in db.execute("SELECT id FROM units")}
+            for unit_id in units(self._control):
+                if unit_id not in known:
+                    try:
+                        journal = read_journal(self._control, HISTORY, unit_id)
+                    except (JournalError, FileNotFoundError):
+                        continue
+                    with db:
+                        _apply(db, journal.header, journal.steps, None)
         except BaseException:
             db.close()
             raise
         return db
 
-    def _catch_up(self) -> None:
-        """Apply the finished units it does not know: those a crash kept from it, or all after a loss."""
-        known = {unit for (unit,) in self._db.execute("SELECT id FROM units")}
-        finished = units(self._control)
-        for unit_id in finished:
-            if unit_id not in known:
-                try:
-                    journal = read_journal(self._control, HISTORY, unit_id)
-                except (JournalError, FileNotFoundError):
-                    continue
-                self.apply(journal.header, journal.steps)
+
+def _apply(db: sqlite3.Connection, header: Header, steps: Iterable[Step], time_step_ns: int | None) -> None:
+    if time_step_ns is not None:
+        db.execute("INSERT OR REPLACE INTO facts VALUES ('time_step_ns', ?)", (time_step_ns,))
+    for step in steps:
+        path = os.fsencode(step.path)
+        if step.kind == META:
+            if step.new is not None:
+                db.execute(_SET, _attributes(step.new, path))
+            continue
+        if step.old is not None:
+            db.execute("DELETE FROM entries WHERE path = ?", (path,))
+        if step.displaced:
+            db.execute("DELETE FROM entries WHERE path > ? AND path < ?", (path + b"/", path + b"0"))
+        if step.kind != REMOVE and step.new is not None:
+            db.execute(_PUT, _row(step.path, step.new, header.checked_ns))
+            db.executemany(_PUT, (_row(path, entry, header.checked_ns) for path, entry in step.inside))
+    db.execute("INSERT OR REPLACE INTO units VALUES (?)", (header.id,))
 
 
 def _attributes(entry: Entry, path: bytes) -> tuple[Any, ...]:

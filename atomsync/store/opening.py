@@ -24,11 +24,11 @@ def make_writable(control: Control, slots: int, steps: Sequence[Step]) -> None:
     for step in _closed(steps):
         now = look_at(control.tree, step.path)
         if is_closed(now):
-            _set_mode(control, step.path, now.mode | OPEN_BITS)
+            _set_mode(control, step.path, now.mode | OPEN_BITS, now.ino)
         if step.kind != META:
             now = look(control.disk, slots, step.slot)
             if is_closed(now):
-                control.disk.set_meta_at(slots, step.slot, -1, -1, now.mode | OPEN_BITS, None)
+                control.disk.set_meta_at(slots, step.slot, -1, -1, now.mode | OPEN_BITS, None, now.ino)
 
 
 def restore_modes(control: Control, slots: int, steps: Sequence[Step]) -> None:
@@ -38,9 +38,10 @@ def restore_modes(control: Control, slots: int, steps: Sequence[Step]) -> None:
     for step in _closed(steps):
         at_path = step.old if step.kind == META and step.new is None else step.new
         if is_closed(at_path):
-            _set_mode(control, step.path, at_path.mode)
+            inode = step.old if step.kind == META else step.new
+            _set_mode(control, step.path, at_path.mode, inode.ino if inode else 0)
         if step.kind != META and is_closed(step.old):
-            control.disk.set_meta_at(slots, step.slot, -1, -1, step.old.mode, None)
+            control.disk.set_meta_at(slots, step.slot, -1, -1, step.old.mode, None, step.old.ino)
 
 
 def _closed(steps: Sequence[Step]) -> list[Step]:
@@ -52,9 +53,9 @@ def _closed(steps: Sequence[Step]) -> list[Step]:
     ]
 
 
-def _set_mode(control: Control, path: str, mode: int) -> None:
+def _set_mode(control: Control, path: str, mode: int, ino: int) -> None:
     if path:
         at, name = control.tree.split(path)
-        control.disk.set_meta_at(at, name, -1, -1, mode, None)
+        control.disk.set_meta_at(at, name, -1, -1, mode, None, ino)
     else:
         control.disk.set_meta(control.root, -1, -1, mode, None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from atomsync.errors import DiskError, JournalError
+from atomsync.errors import JournalError, from_oserror
 from atomsync.plan.step import CREATE, REPLACE
 from atomsync.store.barrier import FULL, swaps_are_durable
 from atomsync.store.conflicts import Conflict
@@ -55,11 +55,9 @@ def recover(control: Control) -> Recovery:
     try:
         return _decide(control, journal)
     except OSError as error:
-        raise DiskError(
-            f"cannot recover unit {journal.header.id}",
-            error.strerror or str(error),
-            f"Mend the cause, then run: atomsync recover {shown(control.where)}",
-        ) from None
+        told = from_oserror(error, f"cannot recover unit {journal.header.id}")
+        told.hint = f"Mend the cause, then run: atomsync recover {shown(control.where)}"
+        raise told from None
 
 
 def _decide(control: Control, journal: Journal) -> Recovery:
@@ -67,15 +65,16 @@ def _decide(control: Control, journal: Journal) -> Recovery:
     conflicts: list[Conflict] = []
     with control.opened(UNIT) as unit:
         decision = read_decision(control, unit, unit_id)
-        if decision != COMMIT and not control.has(UNIT, SLOTS):
+        if not control.has(UNIT, SLOTS):
             _nothing_was_swapped(control, journal, decision)
-            decision = ABORT
-        elif decision != COMMIT:
+            decision = decision or ABORT
+        else:
             with control.opened(UNIT, SLOTS) as slots:
-                decision = COMMIT if decision is None and journal.committed else ABORT
+                decision = decision or (COMMIT if journal.committed else ABORT)
                 if decision == ABORT:
                     conflicts = roll_back(control, slots, unit_id, journal.steps)
                 swaps_are_durable(control, slots, journal.steps, FULL)
+                # Afresh also where one can be read: the sync of that one may have failed.
                 write_decision(control, unit, unit_id, decision, durable=True)
     if decision == COMMIT:
         retire_to_history(control, unit_id)

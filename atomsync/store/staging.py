@@ -11,6 +11,7 @@ file that changed while we copied is staged again without the other fifty thousa
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from atomsync.errors import from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.plan import Plan
 from atomsync.plan.step import META, REMOVE, Step
-from atomsync.store.control import RETIRED, SLOTS, UNIT, Control
+from atomsync.store.control import HISTORY, JOURNAL, RETIRED, SLOTS, UNIT, Control
 from atomsync.store.copying import Job, Source, copy_file, link_file
 from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
 from atomsync.store.progress import Progress
@@ -61,6 +62,9 @@ class Stage:
         self.control, self.disk = control, control.disk
         disk = self.disk
         self.unit = self.slots = -1
+        for name in (HISTORY, RETIRED):  # durable with B1: neither may be missing when the unit goes there
+            with control.opened(name, make=True):
+                pass
         disk.mkdir(control.fd, UNIT)
         try:
             self.unit = disk.open_dir(control.fd, UNIT)
@@ -246,8 +250,22 @@ def _locations(steps: Iterable[Step]) -> Iterable[tuple[str, tuple[str, Entry]]]
 
 def retire_as_waste(control: Control, name: str) -> None:
     """Move ``name`` out of its meaning by one rename, then delete it piece by piece."""
-    with control.opened(RETIRED, make=True) as retired:
-        taken = {found for found, _ in control.disk.scandir(retired)}
-        waste = next(found for number in count() if (found := f"{number}-{name}") not in taken)
-        control.disk.replace(control.fd, name, retired, waste)
-        remove_tree(control.disk, retired, waste)
+    try:
+        with control.opened(RETIRED, make=True) as retired:
+            taken = {found for found, _ in control.disk.scandir(retired)}
+            waste = next(found for number in count() if (found := f"{number}-{name}") not in taken)
+            control.disk.replace(control.fd, name, retired, waste)
+            remove_tree(control.disk, retired, waste)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _delete_in_place(control, name)
+
+
+def _delete_in_place(control: Control, name: str) -> None:
+    """On a disk too full for a rename. Without its journal, durably, a unit means nothing any more."""
+    with control.opened(name) as unit:
+        if control.has(name, JOURNAL):
+            control.disk.unlink(unit, JOURNAL)
+            control.disk.fsync(unit)
+    remove_tree(control.disk, control.fd, name)

@@ -17,12 +17,13 @@ from atomsync.errors import AtomSyncError, JournalError, RootError, from_oserror
 from atomsync.fs.disk import Disk
 from atomsync.fs.mounts import mounts_below
 from atomsync.fs.posix import PosixDisk
+from atomsync.fs.roots import is_dir
 from atomsync.plan.guards import bytes_entering, check_mounts, check_names, check_space
 from atomsync.plan.plan import Plan
 from atomsync.store import commit as committing
 from atomsync.store.barrier import FULL
 from atomsync.store.commit import Receipt
-from atomsync.store.control import CONFLICTS, HISTORY, UNIT, Control, open_control
+from atomsync.store.control import CONFLICTS, HISTORY, UNIT, Control, Vanished, open_control
 from atomsync.store.copying import Source
 from atomsync.store.history import prune, read_journal, retire_to_history, units
 from atomsync.store.journal import Header
@@ -31,9 +32,11 @@ from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, Recovery, recover
 from atomsync.store.seal import READBACK, SealedUnit, seal
 from atomsync.store.staging import Content, Stage
+from atomsync.store.unit_id import time_of_unit, unit_id_at
 from atomsync.tree.path import shown
 
 KEEP_UNITS = 5
+_TRIES = 100  # to open a destination that others make and, for want of a unit, unmake at the same time
 
 
 class Options(NamedTuple):
@@ -78,14 +81,11 @@ class Store:
     @contextlib.contextmanager
     def session(self, progress: Progress | None = None) -> Iterator[Session]:
         """The store, locked and recovered. Raises StoreLocked, JournalError, ControlUntrusted, RootError."""
-        made = self._make_root()
-        control = None
+        control, made = self._locked()
         session = None
         try:
             try:
-                control = open_control(self.disk, self.path, self.options.state_dir)
-                assert control is not None
-                control.lock()
+                control.claim(make=True)
                 session = Session(self, control, progress or Progress(), recover(control))
             except OSError as error:
                 raise from_oserror(error, f"cannot use {shown(self.path)}") from None
@@ -93,23 +93,53 @@ class Store:
         finally:
             if session is not None:
                 session.close()
-            if control is not None and session is not None and session.committed:
+            if session is not None and session.committed:
                 control.close()
-            elif control is not None:
-                control.unmake()
-            if made and not (session is not None and session.committed):
-                with contextlib.suppress(OSError):  # not empty: then it holds what must stay
-                    os.rmdir(self.path)
+            else:
+                control.unmake(root=made)
+
+    def _locked(self) -> tuple[Control, bool]:
+        """The open store, and whether we made the destination itself."""
+        made = False
+        for left in reversed(range(_TRIES)):
+            made = self._make_root() or made
+            try:
+                control = open_control(self.disk, self.path, self.options.state_dir)
+                assert control is not None
+            except Vanished:
+                if not left:
+                    raise
+                continue
+            except BaseException:
+                if made and self.options.state_dir is None:
+                    with contextlib.suppress(OSError):  # not empty: then another is using it
+                        os.rmdir(self.path)
+                raise
+            try:
+                control.lock()
+                return control, made
+            except Vanished:
+                control.close()
+                if not left:
+                    raise
+            except OSError as error:
+                control.unmake(root=made)
+                raise from_oserror(error, f"cannot lock {shown(self.path)}") from None
+            except BaseException:
+                control.close()
+                raise
+        raise AssertionError("the last try returns or raises")
 
     def recover(self) -> Recovery:
         """Finish or undo what a crash left, and say which."""
-        if not os.path.isdir(self.path):
+        if not is_dir(self.path):
             raise RootError(f"cannot recover {shown(self.path)}", "it is not a directory")
         control = open_control(self.disk, self.path, self.options.state_dir, make=False)
         if control is None:
             return Recovery(CLEAN)
         try:
             control.lock()
+            control.claim(make=False)
             return recover(control)
         except OSError as error:
             raise from_oserror(error, f"cannot recover {shown(self.path)}") from None
@@ -118,12 +148,13 @@ class Store:
 
     def status(self) -> Status:
         """How the store stands. Changes nothing, takes no lock for longer than a look."""
-        if not os.path.isdir(self.path):
+        if not is_dir(self.path):
             raise RootError(f"cannot show {shown(self.path)}", "it is not a directory")
         control = open_control(self.disk, self.path, self.options.state_dir, make=False)
         if control is None:
             return Status(False, None, "", "", ())
         try:
+            control.claim(make=False)
             holder = control.holder()
             return Status(
                 True,
@@ -132,6 +163,8 @@ class Store:
                 holder,
                 tuple(control.names(CONFLICTS)),
             )
+        except OSError as error:
+            raise from_oserror(error, f"cannot show {shown(self.path)}") from None
         finally:
             control.close()
 
@@ -157,7 +190,10 @@ class Session:
     @property
     def manifest(self) -> Manifest:
         if self._manifest is None:
-            self._manifest = Manifest(self.control)
+            try:
+                self._manifest = Manifest(self.control, durable=self.store.options.durability == FULL)
+            except OSError as error:
+                raise from_oserror(error, f"cannot use {shown(self.store.path)}") from None
         return self._manifest
 
     @property
@@ -258,11 +294,10 @@ class Session:
         """UTC to the millisecond: sorts by time, and is later than any unit this store knows."""
         known = units(self.control)
         while True:
-            seconds, rest = divmod(now_ns, 1_000_000_000)
-            found = time.strftime("%Y%m%d-%H%M%S", time.gmtime(seconds)) + f"-{rest // 1_000_000:03d}"
+            found = unit_id_at(now_ns)
             if not known or found > known[-1]:
                 return found
-            now_ns = max(now_ns, _id_time_ns(known[-1])) + 1_000_000
+            now_ns = max(now_ns, time_of_unit(known[-1])) + 1_000_000
 
 
 def open_store(
@@ -277,15 +312,6 @@ def open_store(
     """A store on directory ``path``; see ``Options`` for the rest. Nothing is opened before it is used."""
     where = None if state_dir is None else os.fspath(state_dir)
     return Store(os.fspath(path), Options(durability, verify, keep, where), disk)
-
-
-def _id_time_ns(unit_id: str) -> int:
-    import calendar
-
-    day, clock, millis = unit_id.split("-")
-    return (
-        calendar.timegm(time.strptime(day + clock, "%Y%m%d%H%M%S")) * 1_000_000_000 + int(millis) * 1_000_000
-    )
 
 
 def _summary(control: Control) -> UnitSummary | None:

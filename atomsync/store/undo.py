@@ -35,6 +35,8 @@ from atomsync.tree.entry import (
 from atomsync.tree.path import joined
 from atomsync.tree.scan import subtree
 
+_SLOTS_MODE, _BEGUN = 0o700, 0o1000
+
 NOTHING, TAKE_OUT, SWAP_BACK, PUT_BACK, DROP_NAME, KEEP = (
     "nothing",
     "take out",
@@ -47,7 +49,7 @@ NOTHING, TAKE_OUT, SWAP_BACK, PUT_BACK, DROP_NAME, KEEP = (
 
 def decide(step: Step, at_path: Entry | None, in_slot: Entry | None) -> str:
     """What undoing this swap takes, given what is in its two places now."""
-    new_at_path = at_path is not None and step.new is not None and same_object(step.new, at_path)
+    new_at_path = _is_new(step, at_path)
     if step.kind == CREATE:
         return TAKE_OUT if new_at_path else NOTHING
     if in_slot is None:
@@ -56,7 +58,7 @@ def decide(step: Step, at_path: Entry | None, in_slot: Entry | None) -> str:
         return DROP_NAME  # one rename became durable by half: both names, one inode
     if step.kind == REMOVE:
         return PUT_BACK if at_path is None else KEEP
-    if step.new is not None and same_object(step.new, in_slot):
+    if _is_new(step, in_slot):
         return NOTHING  # never applied, or undone already
     if new_at_path:
         return SWAP_BACK
@@ -67,16 +69,41 @@ def roll_back(control: Control, slots: int, unit_id: str, steps: Sequence[Step])
     """Undo whatever of ``steps`` took place. Needs no space but for names; OSError leaves it resumable."""
     conflicts: list[Conflict] = []
     make_writable(control, slots, steps)
+    begun = _had_begun(control, slots, steps)
     for step in reversed(steps):
         if step.kind != META:
-            conflicts += _undo_swap(control, slots, unit_id, step)
+            conflicts += _undo_swap(control, slots, unit_id, step, begun)
     for step in reversed(steps):
         if step.old is not None and (step.kind == META or step.old.kind == DIR):
             conflicts += _undo_meta(control, step)
+    if begun:  # from here on the slots may be deleted piece by piece, and mean nothing
+        control.disk.set_meta(slots, -1, -1, _SLOTS_MODE, None)
     return conflicts
 
 
-def _undo_swap(control: Control, slots: int, unit_id: str, step: Step) -> list[Conflict]:
+def _had_begun(control: Control, slots: int, steps: Sequence[Step]) -> bool:
+    """Whether any swap took place; remembered in a bit of the slots' mode, which needs no space.
+
+    Then the stage was durable (B1), so a new object in its slot that is not as it was staged was edited
+    while it was visible. Without the bit, a rollback cut behind its last swap would not know that.
+    """
+    disk = control.disk
+    if disk.fstat(slots).st_mode & _BEGUN:
+        return True
+    if not any(_took_place(control, slots, step) for step in steps if step.kind != META):
+        return False
+    disk.set_meta(slots, -1, -1, _SLOTS_MODE | _BEGUN, None)
+    disk.fsync(slots)
+    return True
+
+
+def _took_place(control: Control, slots: int, step: Step) -> bool:
+    if step.kind == REMOVE:
+        return look(control.disk, slots, step.slot) is not None
+    return _is_new(step, look_at(control.tree, step.path))
+
+
+def _undo_swap(control: Control, slots: int, unit_id: str, step: Step, begun: bool) -> list[Conflict]:
     disk, able = control.disk, control.capabilities
     try:
         at, name = control.tree.split(step.path)
@@ -100,9 +127,14 @@ def _undo_swap(control: Control, slots: int, unit_id: str, step: Step) -> list[C
             disk.unlink(slots, step.slot)
     elif action == KEEP:
         return _kept(control, slots, unit_id, step, "another version was saved at its path")
-    if action in (TAKE_OUT, SWAP_BACK) and not _pristine(disk, slots, step):
+    undone = begun and action == NOTHING and _is_new(step, in_slot)
+    if (undone or action in (TAKE_OUT, SWAP_BACK)) and not _pristine(disk, slots, step):
         return _kept(control, slots, unit_id, step, "it was edited after it was put there")
     return []
+
+
+def _is_new(step: Step, found: Entry | None) -> bool:
+    return found is not None and step.new is not None and same_object(step.new, found)
 
 
 def _pristine(disk: Disk, slots: int, step: Step) -> bool:

@@ -124,7 +124,9 @@ class Comparer:
                 below.append((here, entry, None))
         for name in found.metadata:
             wanted = rules.ownership.wanted(want[name], have[name])
-            changes.append(Change(joined(path, name), have[name], wanted, content=False))
+            shared = self._has_other_names(path, name)
+            swaps += shared
+            changes.append(Change(joined(path, name), have[name], wanted, content=shared))
         if rules.delete:
             swaps += sum(self._remove(joined(path, name), have[name]) for name in found.removed)
         for name in found.both:
@@ -135,6 +137,15 @@ class Comparer:
         if old is not None:
             self._directory_metadata(path, new, old, touched=swaps > 0)
         return below
+
+    def _has_other_names(self, path: str, name: str) -> bool:
+        """Whether what is there is hard-linked elsewhere, perhaps outside the destination: then it gets a
+        successor, for a change in place would change what no plan names."""
+        assert self.destination is not None
+        try:
+            return self.destination.disk.lstat(self.destination.at(path), name).st_nlink > 1
+        except (FileNotFoundError, NotADirectoryError):
+            raise drifted(joined(path, name)) from None
 
     def _directory_metadata(self, path: str, new: Entry, old: Entry, *, touched: bool) -> None:
         """A directory whose names change gets its time set, also when it has the right one now."""
@@ -216,7 +227,11 @@ class Comparer:
         pending = [top]
         while pending:
             directory = pending.pop()
-            for name, entry in sorted(self._listing(self.destination, directory).items()):
+            try:
+                below = self._listing(self.destination, directory)
+            except (FileNotFoundError, NotADirectoryError):
+                raise drifted(directory) from None
+            for name, entry in sorted(below.items()):
                 path = joined(directory, name)
                 if self.rules.filters.excludes(path, is_dir=entry.kind == DIR) or path in self.rules.skipped:
                     self.result.protected.append(path)

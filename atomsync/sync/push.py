@@ -13,6 +13,7 @@ from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.fs.mounts import mounts_below
 from atomsync.fs.posix import PosixDisk
+from atomsync.fs.roots import is_dir
 from atomsync.plan.change import Change
 from atomsync.plan.guards import check_displaced, check_mounts, check_names
 from atomsync.plan.plan import normal_form
@@ -187,12 +188,15 @@ def _dry_run(disk: Disk, origin: Source, dst: str, state: str | None, rules: Rul
     """The first half of a push, with the same guards; touches nothing, not even a control directory."""
     phases.phase("scan")
     recovery = Recovery(CLEAN)
-    if os.path.isdir(dst):
+    if is_dir(dst):
         control = open_control(disk, dst, state, make=False)
         if control is not None:
-            if control.has(UNIT):
-                recovery = Recovery(UNFINISHED, "", "a push would recover it first, then compare")
-            control.close()
+            try:
+                control.claim(make=False)
+                if control.has(UNIT):
+                    recovery = Recovery(UNFINISHED, "", "a push would recover it first, then compare")
+            finally:
+                control.close()
         with _opened(disk, dst) as root, Cursor(disk, root) as tree:
             found = Comparer(origin.cursor, tree, rules, {}, 0, phases).run()
             name_max = disk.space(root).name_max

@@ -5,22 +5,31 @@ from __future__ import annotations
 import os
 
 from atomsync.errors import RootError, RootsOverlap, from_oserror
+from atomsync.fs.roots import is_dir
 from atomsync.tree.path import shown
 
 
 def check_roots(source: str, destination: str, state_dir: str | None = None) -> None:
-    """Raises RootError, RootsOverlap or AccessError; changes nothing. DST may be missing, its parent not."""
-    if not os.path.isdir(source):
+    """Raises RootError, RootsOverlap, AccessError; changes nothing. DST may be missing, its parent not."""
+    try:
+        _check_roots(source, destination, state_dir)
+    except OSError as error:
+        raise from_oserror(error, f"cannot read {shown(str(error.filename or source))}") from None
+
+
+def _check_roots(source: str, destination: str, state_dir: str | None) -> None:
+    if not is_dir(source):
         why = "it does not exist" if not os.path.lexists(source) else "it is not a directory"
         raise RootError(
             f"cannot push from {shown(source)}", why, "SRC names a directory; its contents are pushed."
         )
-    if not os.path.isdir(destination) and os.path.lexists(destination):
+    # Asked twice, for somebody else's first push may just make it.
+    if not is_dir(destination) and os.path.lexists(destination) and not is_dir(destination):
         dangling = os.path.islink(destination) and not os.path.exists(destination)
         why = "it is a symbolic link to nothing" if dangling else "it is not a directory"
         raise RootError(f"cannot push to {shown(destination)}", why, "Remove it, or name another DST.")
     above = os.path.dirname(os.path.abspath(destination))
-    if not os.path.isdir(destination) and not os.path.isdir(above):
+    if not is_dir(destination) and not is_dir(above):
         raise RootError(
             f"cannot push to {shown(destination)}",
             f"{shown(above)} does not exist",
@@ -37,11 +46,8 @@ def check_roots(source: str, destination: str, state_dir: str | None = None) -> 
                 relation.format(name, other_name),
                 "Choose directories that do not contain each other.",
             )
-    try:
-        with os.scandir(source):
-            pass
-    except OSError as error:
-        raise from_oserror(error, f"cannot read {shown(source)}") from None
+    with os.scandir(source):
+        pass
 
 
 def _relation(one: str, other: str) -> str:

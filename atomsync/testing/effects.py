@@ -10,7 +10,7 @@ from __future__ import annotations
 import stat
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 ROOT = 1
 _DEVICE, _BLOCK = 0x51D, 4096
@@ -50,11 +50,15 @@ class Inode(NamedTuple):
     home: tuple[int, str]
     links: int
 
-    def changed(self, when: int, **content: Any) -> Inode:
+    def changed(self, when: int, data: bytes, names: Mapping[str, int]) -> Inode:
         """With other content, and with the times that a change of content gives."""
-        if when > self.decided_ns:
-            content["mtime_ns"] = content["decided_ns"] = when
-        return self._replace(ctime_ns=max(when, self.ctime_ns), **content)
+        kind, number, mode, uid, gid, mtime_ns, ctime_ns, decided_ns, _, _, home, links = self
+        if when > decided_ns:
+            mtime_ns = decided_ns = when
+        ctime_ns = max(when, ctime_ns)
+        return Inode(
+            kind, number, mode, uid, gid, mtime_ns, ctime_ns, decided_ns, data, names, home, links
+        )  # _replace would take three times as long
 
     def stat(self) -> SimStat:
         """What ``lstat`` gives."""
@@ -80,7 +84,7 @@ class Naming(NamedTuple):
     when: int
     slots: tuple[tuple[int, str, int | None], ...]
 
-    def apply(self, state: State, torn: int | None = None) -> None:
+    def apply(self, state: State, torn: bytes | None = None) -> None:
         when = self.when
         references: dict[int, int] = {}
         for at, name, serial in self.slots:
@@ -92,7 +96,7 @@ class Naming(NamedTuple):
             if serial is not None:
                 names[name] = serial
                 references[serial] = references.get(serial, 0) + 1
-            state[at] = directory.changed(when, names=names)
+            state[at] = directory.changed(when, b"", names)
         for serial, change in references.items():
             inode = state[serial]
             state[serial] = inode._replace(ctime_ns=max(when, inode.ctime_ns), links=inode.links + change)
@@ -114,7 +118,7 @@ class Naming(NamedTuple):
 
 
 class Attributes(NamedTuple):
-    """Owner, mode and mtime of one inode. -1 for an owner and None leave that one as it is."""
+    """Owner, mode or mtime of one inode. -1 for an owner and None leave that one as it is."""
 
     when: int
     serial: int
@@ -123,7 +127,12 @@ class Attributes(NamedTuple):
     mode: int | None
     mtime_ns: int | None
 
-    def apply(self, state: State, torn: int | None = None) -> None:
+    @property
+    def idle(self) -> bool:
+        """Whether nothing but the ctime changes."""
+        return self[2:] == (-1, -1, None, None)
+
+    def apply(self, state: State, torn: bytes | None = None) -> None:
         inode = state[self.serial]
         mode = inode.mode
         if inode.kind == REGULAR and (self.uid != -1 or self.gid != -1):
@@ -142,23 +151,19 @@ class Attributes(NamedTuple):
 
 
 class Write(NamedTuple):
-    """Bytes at an offset. Torn to ``n``, the first n of them survive; torn to ``~n``, the length does too."""
+    """Bytes at an offset. ``torn``, if given, is what survives in their place: see ``crash.damaged``."""
 
     when: int
     serial: int
     offset: int
     data: bytes
 
-    def apply(self, state: State, torn: int | None = None) -> None:
+    def apply(self, state: State, torn: bytes | None = None) -> None:
         inode = state[self.serial]
-        old, offset, new = inode.data, self.offset, self.data
-        end = offset + len(new)
-        if torn is not None:
-            new = new[: torn if torn >= 0 else ~torn]
+        old, offset = inode.data, self.offset
+        new = self.data if torn is None else torn
         data = old[:offset].ljust(offset, b"\0") + new + old[offset + len(new) :]
-        if torn is not None and torn < 0:
-            data = data.ljust(end, b"\0")
-        state[self.serial] = inode.changed(self.when, data=data)
+        state[self.serial] = inode.changed(self.when, data, {})
 
 
 class Cut(NamedTuple):
@@ -168,10 +173,10 @@ class Cut(NamedTuple):
     serial: int
     size: int
 
-    def apply(self, state: State, torn: int | None = None) -> None:
+    def apply(self, state: State, torn: bytes | None = None) -> None:
         inode = state[self.serial]
         data = inode.data[: self.size].ljust(self.size, b"\0")
-        state[self.serial] = inode.changed(self.when, data=data)
+        state[self.serial] = inode.changed(self.when, data, {})
 
 
 Effect = Naming | Attributes | Write | Cut

@@ -13,7 +13,8 @@ Hook = Callable[[int, str, tuple[str, ...]], None]
 class Killed(BaseException):
     """The process ended here. Not an ``Exception``: nothing may catch it and carry on.
 
-    ``written`` bytes of the write it interrupted are in the file.
+    ``written`` bytes of the write it interrupted are in the file; of a verb that sets attributes, so
+    many of its system calls (owner, mode, time) were made.
     """
 
     def __init__(self, written: int = 0) -> None:
@@ -22,7 +23,7 @@ class Killed(BaseException):
 
 
 class VerbFailed(OSError):
-    """An error of the system; a failed write has left ``written`` bytes in the file."""
+    """An error of the system. ``written`` is what the verb had done by then, as for ``Killed``."""
 
     def __init__(self, number: int, written: int = 0) -> None:
         super().__init__(number, os.strerror(number))
@@ -56,8 +57,11 @@ def fail_at(n: int, number: int, sticky: bool = False, written: int = 0) -> Hook
     return hook
 
 
-def fail_sync_at(n: int) -> Hook:
-    """Fail the ``n``-th fsync or syncfs (from 0) and lose the pages it should have written."""
+def fail_sync_at(n: int, read_only: bool = False) -> Hook:
+    """Fail the ``n``-th fsync or syncfs (from 0) and lose the pages it should have written.
+
+    With ``read_only`` the filesystem then refuses every change, as ext4 does with errors=remount-ro.
+    """
     syncs = 0
 
     def hook(index: int, verb: str, names: tuple[str, ...]) -> None:
@@ -66,5 +70,7 @@ def fail_sync_at(n: int) -> Hook:
             syncs += 1
             if syncs == n + 1:
                 raise PagesLost
+        elif read_only and syncs > n:
+            raise VerbFailed(errno.EROFS)
 
     return hook

@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
-from atomsync.testing.crash import is_legal
+from atomsync.testing.crash import flipped, is_legal
 from atomsync.testing.effects import (
     DATA,
     DIRECTORY,
@@ -99,6 +99,13 @@ class Medium:
             data = self.durable[serial].data[:size].ljust(size, b"\0")
             self.seen[serial] = inode._replace(data=data)
 
+    def rot(self, serial: int, bit: int) -> None:
+        """Flip a bit of a file, on the medium and, since nobody had it in the cache, for programs."""
+        for state in (self.seen, self.durable):
+            inode = state[serial]
+            if bit < 8 * len(inode.data):
+                state[serial] = inode._replace(data=flipped(inode.data, bit))
+
     # -- other worlds
     def copy(self) -> Self:
         other = object.__new__(type(self))
@@ -107,7 +114,7 @@ class Medium:
         other._free, other._freed = self._free[:], self._freed[:]
         return other
 
-    def crash(self, keep: Collection[int], torn: Mapping[int, int]) -> Self:
+    def crash(self, keep: Collection[int], torn: Mapping[int, bytes]) -> Self:
         """The medium after a power cut and a filesystem check."""
         if not is_legal(self.pending, self.ordered, keep):
             raise ValueError("this disk keeps metadata in order: only a prefix of it may survive")

@@ -7,7 +7,8 @@ killed process, after which programs still see everything.
 
 Two profiles. ``weak``: any subset survives, whatever the order. ``ordered``: one journal, so metadata
 survives as a prefix and every fsync flushes all of it; the bytes of files survive in any subset.
-In both an exchange or a rename is one effect, and a made object exists empty as soon as its name does.
+In both an exchange or a rename is one effect, a made object exists empty as soon as its name does,
+owner, mode and mtime are effects of their own, and an unsynced write may turn into anything.
 
 Lies (what this disk does not model):
 
@@ -15,9 +16,8 @@ Lies (what this disk does not model):
 * No mount points, hence no EXDEV and no EBUSY; no FIFOs, sockets, devices; no extended attributes.
 * ``space`` is what the constructor was told: writing does not use it up. Inject ENOSPC with ``fail_at``.
 * The clock ticks once an effect: no two changes have the same time, and it never runs backwards.
-* Attributes set in one call survive together. A torn write keeps a prefix of its bytes, never a middle,
-  and an unsynced one never turns into garbage. Media do not rot: flip bits yourself.
-* A failed sync loses the bytes of files only; names stay pending, where ext4 would turn read-only.
+* At most one write is torn in a state that ``crash_states`` offers. Media rot only where ``rot`` says.
+* A failed sync loses the bytes of files only; names and attributes stay pending.
 * ``weak`` does not give an inode number away again before its loss is durable; ``ordered`` at once.
 * A directory has one link, as on btrfs. Descriptor numbers are not reused: a stale one gives EBADF.
 * One thread at a time.
@@ -25,11 +25,13 @@ Lies (what this disk does not model):
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import islice
 from typing import Literal, NamedTuple, Self
 
 from atomsync.fs.disk import Space, Stat
@@ -118,13 +120,18 @@ class SimDisk:
         return self._seen
 
     @property
+    def exchanges_names(self) -> bool:
+        """Whether it can swap two names in one step."""
+        return self._traits.exchange
+
+    @property
     def open_descriptors(self) -> int:
         return len(self._open)
 
-    def crash(self, keep: Collection[int] = (), torn: Mapping[int, int] | None = None) -> Self:
+    def crash(self, keep: Collection[int] = (), torn: Mapping[int, bytes] | None = None) -> Self:
         """The disk after a power cut: of the pending effects those with an index in ``keep`` survived.
 
-        ``torn`` tells how many bytes of a kept write did (``~n``: and the length of the file).
+        ``torn`` tells what is in the place of a kept write that did not survive whole.
         """
         return self._twin(self._medium.crash(keep, torn or {}))
 
@@ -132,12 +139,25 @@ class SimDisk:
         """At most ``limit`` different arguments for ``crash``; all there are when few effects are pending."""
         return crashes.crash_states(self.pending, self._medium.ordered, rng, limit)
 
+    def every_crash_state(self, known: int = 0, most: int = 1 << 20) -> Iterator[crashes.Choice]:
+        """Every subset of the pending effects that can survive, or nothing if there are more than ``most``.
+
+        Without those that keep only effects before index ``known``: they were possible earlier.
+        """
+        if crashes.count_subsets(self.pending, self._medium.ordered) <= most:
+            for keep in crashes.every_subset(self.pending, self._medium.ordered, known):
+                yield keep, {}
+
     def copy(self) -> Self:
         """The disk after the process was killed: all it did is there, its descriptors and locks are not."""
         after = self._twin(self._medium.copy())
         for serial in self._users:
             after._drop_if_unused(serial)
         return after
+
+    def rot(self, serial: int, bit: int) -> None:
+        """Let one bit of a file turn over on the medium. ``serial`` is its key in ``state``."""
+        self._medium.rot(serial, bit)
 
     def _twin(self, medium: Medium) -> Self:
         twin = object.__new__(type(self))
@@ -334,19 +354,21 @@ class SimDisk:
     # -- metadata
     def set_meta(self, fd: int, uid: int, gid: int, mode: int | None, mtime_ns: int | None) -> None:
         handle = self._handle(fd)
-        self._enter("set_meta", handle.name)
-        self._medium.do(Attributes(self._medium.now(), handle.serial, uid, gid, mode, mtime_ns))
+        wanted = (uid, gid, mode, mtime_ns)
+        self._enter_calls("set_meta", handle.name, lambda: self._set(handle.serial, *wanted))
 
     def set_meta_at(
         self, at: int, name: str, uid: int, gid: int, mode: int | None, mtime_ns: int | None, ino: int = 0
     ) -> None:
-        self._enter("set_meta_at", name)
-        serial = self._child(self._directory(at), name)
-        if ino and self._seen[serial].number != ino:
-            raise error(errno.ESTALE, name)
-        if mode is not None and self._seen[serial].kind == SYMLINK:
-            raise error(errno.ELOOP, name)
-        self._medium.do(Attributes(self._medium.now(), serial, uid, gid, mode, mtime_ns))
+        def calls() -> Iterator[None]:
+            serial = self._child(self._directory(at), name)
+            if ino and self._seen[serial].number != ino:
+                raise error(errno.ESTALE, name)
+            if mode is not None and self._seen[serial].kind == SYMLINK:
+                raise error(errno.ELOOP, name)
+            yield from self._set(serial, uid, gid, mode, mtime_ns)
+
+        self._enter_calls("set_meta_at", name, calls)
 
     # -- durability and exclusion
     def fsync(self, fd: int) -> None:
@@ -381,6 +403,34 @@ class SimDisk:
         except PagesLost:
             self._medium.lose_pages(serial)
             raise
+
+    def _enter_calls(self, verb: str, name: str, calls: Callable[[], Iterator[None]]) -> None:
+        """A verb of several system calls: what interrupts it may come between any two of them."""
+        try:
+            self._enter(verb, name)
+        except (VerbFailed, Killed) as failure:
+            if failure.written:
+                with contextlib.suppress(OSError):
+                    for _ in islice(calls(), failure.written):
+                        pass
+            raise
+        for _ in calls():
+            pass
+
+    def _set(self, serial: int, uid: int, gid: int, mode: int | None, mtime_ns: int | None) -> Iterator[None]:
+        """Owner, mode, mtime, one after the other. What is so already changes nothing but the ctime."""
+        inode = self._seen[serial]
+        lends = inode.mode & 0o6000 and inode.kind == REGULAR
+        calls: list[tuple[int, int, int | None, int | None]] = []
+        if (uid, gid) != (-1, -1) and (lends or uid not in (-1, inode.uid) or gid not in (-1, inode.gid)):
+            calls.append((uid, gid, None, None))
+        if mode is not None and (calls or mode & 0o7777 != inode.mode):
+            calls.append((-1, -1, mode, None))
+        if mtime_ns not in (None, inode.mtime_ns):
+            calls.append((-1, -1, None, mtime_ns))
+        for call in calls or [(-1, -1, None, None)]:
+            self._medium.do(Attributes(self._medium.now(), serial, *call))
+            yield
 
     def _name(self, *slots: tuple[int, str, int | None]) -> None:
         """Give and take names in one step; what loses its last name lives on while it is open."""

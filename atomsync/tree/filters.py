@@ -7,6 +7,7 @@ those, the one nearest to the path outranks the ones above it. Matching is paths
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 GITIGNORE = ".gitignore"
+_NEGATED = re.compile(r"((?:^|[^\\\[])(?:\\\\)*)\[\^(?!/\])(\]?)")
+_STARS = re.compile(r"(?:\[\^/\]\*)+")
+_STAR_AND_TEXT = re.compile(r"\[\^/\]\*((?:\\.|\[(?:[^\]\\]|\\.)+\]|[^\[(\\])+?)(?=\[\^/\]\*)")
 _DIRECTORY = "ps_d"  # pathspec's group for the slash behind a directory that a pattern names
 
 
@@ -97,8 +101,24 @@ def _spec(lines: Iterable[str], where: str) -> GitIgnoreSpec:
 
     try:
         # To git a/**/ means the directories in a, at any depth; pathspec takes it for a itself.
-        return pathspec.GitIgnoreSpec.from_lines(
+        spec = pathspec.GitIgnoreSpec.from_lines(
             line.rstrip() + "*/" if line.rstrip().endswith("/**/") else line for line in lines
         )
     except ValueError as error:
         raise UsageError(f"cannot use the patterns of {shown(where)}", str(error)) from None
+    for pattern in spec.patterns:
+        regex = getattr(pattern, "regex", None)
+        if regex is not None:
+            pattern.regex = re.compile(_bounded(regex.pattern))
+    return spec
+
+
+def _bounded(regex: str) -> str:
+    """The same language, matched in bounded time: patterns come from whoever writes to the source.
+
+    Between two stars of one name the leftmost match of the text is as good as any other, so it is taken
+    for good. A negated bracket must not match a slash, as pathspec lets it.
+    """
+    regex = _NEGATED.sub(r"\1[^\2/", regex)
+    regex = _STARS.sub("[^/]*", regex)
+    return _STAR_AND_TEXT.sub(r"(?>[^/]*?\1)", regex)

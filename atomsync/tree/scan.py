@@ -6,6 +6,7 @@ joins, one tuple an entry.
 
 from __future__ import annotations
 
+import errno
 import stat
 from collections.abc import Iterator
 
@@ -24,7 +25,9 @@ def listing(disk: Disk, fd: int) -> dict[str, Entry]:
         if status.st_mode & 0o170000 == _LINK:
             try:
                 found[name] = entry_of(status, disk.readlink(fd, name))
-            except OSError:
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.EINVAL):
+                    raise
                 continue  # gone, or no longer a link: the next look sees what it is then
         else:
             found[name] = entry_of(status)

@@ -202,7 +202,9 @@ class UnitOfWork:
         if isinstance(content, Linked):  # the inode is shared with the old name: it needs its own
             content = self._copied(content.path)
         pending = self._books.changes.get(name)
-        staged = pending is not None and pending.content
+        if pending is None and entry.kind == FILE and self._has_other_names(name):
+            content = self._copied(name)
+        staged = content is not None or (pending is not None and pending.content)
         self._books.record(
             Change(name, self._view.base(name), entry._replace(mode=mode & 0o7777), content=staged), content
         )
@@ -330,6 +332,11 @@ class UnitOfWork:
         if isinstance(content, Spooled):
             self._books.contents.pop(path, None)
         self._books.record(Change(to, self._view.base(to), entry), content)
+
+    def _has_other_names(self, path: str) -> bool:
+        """Whether a file of the destination is hard-linked elsewhere: then it must not change in place."""
+        with Cursor(self.store.disk, self.session.control.root) as cursor:
+            return self.store.disk.lstat(*cursor.split(path)).st_nlink > 1
 
     def _copied(self, path: str) -> Spooled:
         """A copy of a file of the destination, in the stage: the same content with an inode of its own."""

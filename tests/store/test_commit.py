@@ -322,6 +322,8 @@ def test_files_changed_while_they_were_staged_are_racy_until_compared(make: Make
     with world.unit() as unit:
         unit.write("file", b"x")
         unit.mkdir("dir")
+        unit.checked_ns = 1  # as if the source had been seen in the very tick of its change
+        unit.commit()
     with world.store().session() as session:
         assert session.manifest.racy() == {"file": xxhash.xxh3_128_hexdigest(b"x")}
         session.manifest.settle(["file"])

@@ -89,19 +89,21 @@ names = (
     .filter(lambda name: not {"/", "\0"} & {*name} and name not in (".", "..") and not is_reserved(name))
 )
 paths = st.lists(names, min_size=1, max_size=3).map("/".join)
-numbers = st.integers(-(2**63), 2**64)
+numbers = st.integers(0, 2**63)
+times = st.integers(-(2**70), 2**70)  # what a filesystem can hold ends long before
+owners = st.integers(-1, 2**32 - 1)
 entries = st.builds(
     Entry,
     st.sampled_from([FILE, DIR, LINK, OTHER]),
     st.integers(0, 0o7777),
     numbers,
-    numbers,
-    numbers,
-    numbers,
+    times,
+    owners,
+    owners,
     st.binary(max_size=8).map(os.fsdecode),
     numbers,
     numbers,
-    numbers,
+    times,
     st.integers(0, 2**200),  # a whole file handle
     st.sampled_from(["", "ab" * 16]),
 )
@@ -157,7 +159,7 @@ def test_steps_with_many_long_undecodable_members_read_back() -> None:
 
 @pytest.mark.parametrize("bit", range(8))
 def test_no_flipped_bit_is_taken_for_what_was_written(bit: int) -> None:
-    for is_committed, data in ((False, DATA), (True, committed(DATA, COMMIT_AT, COMMIT))):
+    for data in (DATA, committed(DATA, COMMIT_AT, COMMIT)):
         for at in range(len(data)):
             flipped = bytearray(data)
             flipped[at] ^= 1 << bit
@@ -165,27 +167,16 @@ def test_no_flipped_bit_is_taken_for_what_was_written(bit: int) -> None:
                 found = decode(bytes(flipped))
             except JournalError:
                 continue
-            if at < COMMIT_AT:  # only padding that no digest covers may be read over
-                assert found == Journal(as_read(HEADER), STEPS, is_committed), at
-            else:
-                assert found == Journal(as_read(HEADER), STEPS, False), at
+            assert at >= COMMIT_AT
+            assert found == Journal(as_read(HEADER), STEPS, False), at
 
 
 def test_a_flip_inside_a_record_is_always_refused() -> None:
-    accepted = []
     for at in range(COMMIT_AT):
         flipped = bytearray(DATA)
         flipped[at] ^= 0xFF
-        try:
+        with pytest.raises(JournalError):
             decode(bytes(flipped))
-        except JournalError:
-            continue
-        accepted.append(at)
-    heads, at = [], 0
-    while at < COMMIT_AT:
-        heads.append(at)
-        at += 12 + struct.unpack_from("<I", DATA, at + 8)[0] + 16
-    assert {*accepted} <= {head + padding for head in heads for padding in (6, 7)}
 
 
 def test_a_cut_before_the_end_is_refused_and_a_cut_commit_is_none() -> None:

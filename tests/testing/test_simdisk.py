@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 
@@ -24,8 +24,10 @@ from atomsync.testing import (
     read,
     snapshot,
 )
+from atomsync.testing.effects import Attributes
 
 OLD = Dir({"a": File(b"old a"), "b": File(b"old b"), "dir": Dir({"inner": File(b"inner")})})
+UNSYNCED = {None, b"", b"1", b"\0\0", b"1\0", b"\x002", b"12"}  # what may be left of b"12", but for garbage
 both = pytest.mark.parametrize("profile", ["weak", "ordered"])
 
 
@@ -86,7 +88,9 @@ def contents(disk: SimDisk, name: str) -> set[bytes | None]:
 def test_a_file_that_was_not_synced_may_be_lost_empty_torn_or_whole(profile: Profile) -> None:
     disk, at = synced(profile)
     put(disk, at, "new", b"12")
-    assert contents(disk, "new") == {None, b"", b"1", b"\0\0", b"1\0", b"12"}
+    found = contents(disk, "new")
+    assert found > UNSYNCED
+    assert {len(data) for data in found - UNSYNCED if data is not None} == {2}  # bits flipped, garbage
 
 
 @both
@@ -129,7 +133,7 @@ def test_an_fsync_of_any_file_makes_all_names_durable_on_an_ordered_disk() -> No
     disk, at = synced("ordered")
     put(disk, at, "first", b"12")
     put(disk, at, "second", b"34", sync=True)
-    assert contents(disk, "first") == {b"", b"1", b"\0\0", b"1\0", b"12"}
+    assert contents(disk, "first") > UNSYNCED - {None}
     assert contents(disk, "second") == {b"34"}
 
 
@@ -221,12 +225,30 @@ def test_a_file_may_be_found_under_two_names_but_a_directory_never_is() -> None:
 # -- bytes and attributes
 
 
-def test_a_torn_write_leaves_a_part_and_perhaps_the_length() -> None:
+def test_a_torn_write_leaves_what_the_caller_says_and_what_is_behind_it() -> None:
     disk, at = synced()
-    put(disk, at, "new", b"12345678")
-    (write,) = (index for index, effect in enumerate(disk.pending) if hasattr(effect, "data"))
-    assert snapshot(disk.crash(everything(disk), {write: 3})).names["new"] == File(b"123", 0o600)
-    assert snapshot(disk.crash(everything(disk), {write: ~3})).names["new"] == File(b"123" + b"\0" * 5, 0o600)
+    fd = disk.open_lock(at, "a")
+    disk.write(fd, b"NEW", 0)
+    for torn, found in ((b"", b"old a"), (b"N", b"Nld a"), (b"\0\0W", b"\0\0W a"), (b"???", b"??? a")):
+        assert snapshot(disk.crash({0}, {0: torn})).names["a"] == File(found)
+
+
+def test_an_unsynced_write_may_turn_into_zeros_garbage_or_have_a_bit_flipped() -> None:
+    disk, at = synced()
+    put(disk, at, "new", bytes(range(1, 65)))
+    found = {data for data in contents(disk, "new") if data and len(data) == 64}
+    assert bytes(64) in found
+    distances = {sum((a ^ b).bit_count() for a, b in zip(data, range(1, 65))) for data in found}
+    assert {0, 1} < distances  # whole, one bit flipped, and more than that
+    assert any(not any(data[:32]) and data[32:] == bytes(range(33, 65)) for data in found)
+
+
+def test_bits_rot_for_programs_and_on_the_medium_alike() -> None:
+    disk, _ = synced()
+    serial = next(serial for serial, inode in disk.state.items() if inode.data == b"old a")
+    disk.rot(serial, 8 * 4 + 1)
+    for after in (disk, disk.copy(), disk.crash()):
+        assert snapshot(after).names["a"] == File(b"old c")
 
 
 def test_a_lost_write_before_a_kept_one_leaves_zeros() -> None:
@@ -240,8 +262,42 @@ def test_a_lost_write_before_a_kept_one_leaves_zeros() -> None:
 @both
 def test_attributes_are_lost_like_everything_else(profile: Profile) -> None:
     disk, at = synced(profile)
-    disk.set_meta_at(at, "a", -1, -1, 0o600, 7)
-    assert list(after_crashes(disk)) == [OLD, Dir({**OLD.names, "a": File(b"old a", 0o600, 7)})]
+    disk.set_meta_at(at, "a", 1, 2, 0o600, 7)
+    found = []
+    for keep, _ in disk.crash_states(random.Random(1)):
+        file = snapshot(disk.crash(keep), owners=True).names["a"]
+        assert isinstance(file, File)
+        found.append(((file.uid, file.gid) == (1, 2), file.mode == 0o600, file.mtime_ns == 7))
+    in_order = [(False,) * 3, (True, False, False), (True, True, False), (True,) * 3]
+    assert sorted(found) == (in_order if profile == "ordered" else list(product((False, True), repeat=3)))
+
+
+def test_attributes_that_are_so_already_are_not_in_the_way() -> None:
+    disk, at = synced()
+    found = disk.lstat(at, "a")
+    disk.set_meta_at(at, "a", found.st_uid, found.st_gid, 0o644, found.st_mtime_ns)
+    (effect,) = disk.pending
+    assert isinstance(effect, Attributes)
+    assert effect.idle
+    assert disk.lstat(at, "a").st_ctime_ns > found.st_ctime_ns
+
+
+@pytest.mark.parametrize("verb", ["set_meta", "set_meta_at"])
+@pytest.mark.parametrize("calls", [0, 1, 2, 3])
+def test_attributes_may_be_set_in_part_when_a_kill_or_an_error_comes(verb: str, calls: int) -> None:
+    for hook, failure in (
+        (kill_at(0, written=calls), Killed),
+        (fail_at(0, errno.EIO, written=calls), OSError),
+    ):
+        disk, at = synced()
+        disk.hook = hook
+        place = (disk.open_file(at, "a"),) if verb == "set_meta" else (at, "a")
+        with pytest.raises(failure):
+            getattr(disk, verb)(*place, 1, 2, 0o4700, 7)
+        now = disk.lstat(at, "a")
+        assert [now.st_uid == 1, now.st_mode & 0o7777 == 0o4700, now.st_mtime_ns == 7] == [
+            done < calls for done in range(3)
+        ]
 
 
 @both
@@ -375,6 +431,18 @@ def test_a_failed_sync_loses_the_bytes_and_the_next_one_claims_success(
     disk.syncfs(at)
     assert disk.pread(fd, 100, 0) == b"old aCOMMIT"
     assert snapshot(disk.crash()).names["a"] == File(b"old a")
+
+
+def test_a_filesystem_may_turn_read_only_with_the_failed_sync() -> None:
+    disk, at = synced()
+    disk.hook = fail_sync_at(0, read_only=True)
+    disk.mkdir(at, "before")
+    with pytest.raises(OSError) as failure:
+        disk.syncfs(at)
+    assert failure.value.errno == errno.EIO
+    with pytest.raises(OSError) as failure:
+        disk.mkdir(at, "after")
+    assert failure.value.errno == errno.EROFS
 
 
 def test_a_failed_fsync_loses_only_the_bytes_of_its_own_file() -> None:
@@ -534,6 +602,21 @@ def test_every_state_is_tried_when_few_effects_are_pending(profile: Profile) -> 
         disk.mkdir(at, f"{number}")
     kept = {frozenset(keep) for keep, _ in disk.crash_states(random.Random(0))}
     assert len(kept) == (8 if profile == "weak" else 4)
+
+
+def test_every_subset_is_told_in_order_as_the_profile_allows() -> None:
+    for profile, count in (("weak", 2**6), ("ordered", 6 * 2)):
+        disk, at = synced(profile)  # type: ignore[arg-type]
+        for name in "1234":
+            disk.mkdir(at, name)
+        put(disk, at, "5", b"x")
+        kept = [keep for keep, _ in disk.every_crash_state()]
+        assert len(kept) == len(set(kept)) == count
+        for keep in kept:
+            disk.crash(keep)
+        later = {keep for keep, _ in disk.every_crash_state(known=3)}
+        assert later == {keep for keep in kept if max(keep, default=0) >= 3}
+        assert list(disk.every_crash_state(most=count - 1)) == []
 
 
 @both
