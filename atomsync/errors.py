@@ -170,7 +170,8 @@ _DYING = {errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)}
 _HINTS = {
     errno.ENOSPC: "Free some space or inodes there and run it again; the destination is unchanged.",
     errno.EDQUOT: "Your quota there is used up; the destination is unchanged.",
-    errno.EROFS: "The filesystem is read-only: mounted so, or by the kernel after a disk error (see dmesg).",
+    errno.EROFS: "The filesystem is mounted read-only; remount it read-write. If nobody mounted it so, the "
+    "kernel did, after a disk error: see the system log (dmesg).",
     **dict.fromkeys(_DYING, "The disk reported an error: see the system log (dmesg)."),
     errno.EACCES: "Check owner and permission bits, or leave the path out with --exclude.",
     errno.EPERM: "Check the owner, and lsattr for an immutable or append-only flag.",

@@ -28,7 +28,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from atomsync.errors import AtomSyncError, ControlUntrusted, DiskError, StoreLocked, UsageError, from_oserror
+from atomsync.errors import AtomSyncError, ControlUntrusted, StoreLocked, UsageError, from_oserror
 from atomsync.fs.capabilities import Capabilities, probe
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
@@ -48,10 +48,6 @@ JOURNAL, JOURNAL_DRAFT, SLOTS, DECISION = "journal", "journal.draft", "slots", "
 PROBE = "probe"
 _LOCK_TEXT_MAX_BYTES = 4096
 _LOOKS, _LOOK_S = 10, 0.01  # at a lock that is held by nobody who signed
-
-
-class Vanished(DiskError):
-    """What was being opened is gone. A destination that is made and unmade by others: look again."""
 
 
 class Control:
@@ -85,7 +81,7 @@ class Control:
     def lock(self) -> None:
         """Take the store's lock, or raise StoreLocked with the name of its holder.
 
-        Raises Vanished if what was locked is no longer what the paths lead to.
+        Raises FileNotFoundError if what was locked is no longer what the paths lead to.
         """
         fd = self._opened_lock(lambda: self.disk.open_lock(self.fd, LOCK))
         try:
@@ -102,6 +98,12 @@ class Control:
                 time.sleep(_LOOK_S)
             if not self._is_current(fd):
                 raise _vanished(self.where)
+            if not self._lock_root():
+                raise StoreLocked(
+                    f"another process is working on {shown(self.where)}",
+                    "it keeps its state elsewhere (--state-dir)",
+                    "Wait until it is done, then run this again.",
+                )
         except BaseException:
             self.disk.close(fd)
             raise
@@ -158,6 +160,13 @@ class Control:
             self.disk.close(fd)
             raise self._misplaced(LOCK)
         return fd
+
+    def _lock_root(self) -> bool:
+        """The destination itself is locked too: others may come with another state directory."""
+        try:
+            return self.disk.try_lock(self.root)
+        except OSError:  # a filesystem that locks no directories, as NFS
+            return True
 
     def _is_current(self, lock: int) -> bool:
         """Whoever unmakes a store does it under its lock: so what is still in place then, stays."""
@@ -299,8 +308,8 @@ def open_control(disk: Disk, path: str, state_dir: str | None = None, *, make: b
     """Open destination ``path`` and its control directory.
 
     Where there is none yet, it is made, or None returned if not ``make``. Raises ControlUntrusted,
-    UsageError (a state directory on another filesystem), AccessError; Vanished if what was there is not
-    any more: somebody who made it is taking it away again.
+    UsageError (a state directory on another filesystem), AccessError; FileNotFoundError if what was there
+    is not any more: somebody who made it is taking it away again.
     """
     root = _opening(lambda: disk.open_root(path), path)
     control = None
@@ -311,7 +320,7 @@ def open_control(disk: Disk, path: str, state_dir: str | None = None, *, make: b
             fd = _open_control_fd(disk, root, path, state_dir)
             if fd is None and make:
                 raise _vanished(path)
-        except AtomSyncError:
+        except (AtomSyncError, OSError):
             if made and state_dir is None:
                 _take_away(disk, root, before.st_mtime_ns)
             raise
@@ -329,7 +338,7 @@ def open_control(disk: Disk, path: str, state_dir: str | None = None, *, make: b
     except BaseException as error:
         if control is not None:
             control.unmake()
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise from_oserror(error, f"cannot open {shown(path)}") from None
         raise
     finally:
@@ -407,8 +416,8 @@ def _opening(verb: Callable[[], int], path: str) -> int:
         raise from_oserror(error, f"cannot open {shown(path)}") from None
 
 
-def _vanished(path: str) -> Vanished:
-    return Vanished(f"cannot open {shown(path)}", "it, or its control directory, is not there any more")
+def _vanished(path: str) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, "it, or its control directory, is not there any more", path)
 
 
 def _lives(text: bytes) -> bool:

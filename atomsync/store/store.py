@@ -23,7 +23,7 @@ from atomsync.plan.plan import Plan
 from atomsync.store import commit as committing
 from atomsync.store.barrier import FULL
 from atomsync.store.commit import Receipt
-from atomsync.store.control import CONFLICTS, HISTORY, UNIT, Control, Vanished, open_control
+from atomsync.store.control import CONFLICTS, HISTORY, UNIT, Control, open_control
 from atomsync.store.copying import Source
 from atomsync.store.history import prune, read_journal, retire_to_history, units
 from atomsync.store.journal import Header
@@ -101,32 +101,27 @@ class Store:
     def _locked(self) -> tuple[Control, bool]:
         """The open store, and whether we made the destination itself."""
         made = False
+        control = None
         for left in reversed(range(_TRIES)):
             made = self._make_root() or made
             try:
                 control = open_control(self.disk, self.path, self.options.state_dir)
                 assert control is not None
-            except Vanished:
-                if not left:
-                    raise
-                continue
-            except BaseException:
-                if made and self.options.state_dir is None:
-                    with contextlib.suppress(OSError):  # not empty: then another is using it
-                        os.rmdir(self.path)
-                raise
-            try:
                 control.lock()
                 return control, made
-            except Vanished:
-                control.close()
-                if not left:
-                    raise
-            except OSError as error:
-                control.unmake(root=made)
-                raise from_oserror(error, f"cannot lock {shown(self.path)}") from None
-            except BaseException:
-                control.close()
+            except BaseException as error:
+                if isinstance(error, FileNotFoundError) and left:
+                    if control is not None:
+                        control.close()
+                        control = None
+                    continue
+                if control is not None:
+                    control.unmake(root=made)
+                elif made and self.options.state_dir is None:
+                    with contextlib.suppress(OSError):  # not empty: then another is using it
+                        os.rmdir(self.path)
+                if isinstance(error, OSError):
+                    raise from_oserror(error, f"cannot use {shown(self.path)}") from None
                 raise
         raise AssertionError("the last try returns or raises")
 
@@ -134,7 +129,7 @@ class Store:
         """Finish or undo what a crash left, and say which."""
         if not is_dir(self.path):
             raise RootError(f"cannot recover {shown(self.path)}", "it is not a directory")
-        control = open_control(self.disk, self.path, self.options.state_dir, make=False)
+        control = self._existing()
         if control is None:
             return Recovery(CLEAN)
         try:
@@ -150,7 +145,7 @@ class Store:
         """How the store stands. Changes nothing, takes no lock for longer than a look."""
         if not is_dir(self.path):
             raise RootError(f"cannot show {shown(self.path)}", "it is not a directory")
-        control = open_control(self.disk, self.path, self.options.state_dir, make=False)
+        control = self._existing()
         if control is None:
             return Status(False, None, "", "", ())
         try:
@@ -167,6 +162,12 @@ class Store:
             raise from_oserror(error, f"cannot show {shown(self.path)}") from None
         finally:
             control.close()
+
+    def _existing(self) -> Control | None:
+        try:
+            return open_control(self.disk, self.path, self.options.state_dir, make=False)
+        except OSError as error:
+            raise from_oserror(error, f"cannot open {shown(self.path)}") from None
 
     def _make_root(self) -> bool:
         try:

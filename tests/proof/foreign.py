@@ -57,6 +57,8 @@ def impersonate(world: World, path: str) -> None:
     disk = world.disk
     with world.place(path) as (at, name), world.root(world.base) as outside:
         had = disk.lstat(at, name)
+        if not had.st_size:
+            raise OSError("no byte to know it by")
         disk.unlink(at, name)
         disk.fsync(at)  # before that, a weak disk does not give the number away again
         for number in range(100):

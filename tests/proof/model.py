@@ -61,14 +61,16 @@ def power_cuts(trial: Trial, *, exhaustive: int, samples: int, seed: int = 0) ->
     """The power fails before any verb of a push, and after the last.
 
     Where at most ``exhaustive`` subsets of the pending effects can survive, every one is judged, once
-    (not again before later verbs); everywhere ``samples`` of ``crash_states``, which also tear writes.
+    (not again before later verbs); a thousand at most while there is no journal, and so nothing visible.
+    Everywhere ``samples`` of ``crash_states`` are, which also tear writes.
     """
     rng = random.Random(seed)
     before: tuple[object, ...] = ()
     for moment in trial.moments:
         disk, pending = moment.disk, moment.disk.pending
         known = len(before) if pending[: len(before)] == before else 0
-        for states in (disk.every_crash_state(known, exhaustive), disk.crash_states(rng, samples)):
+        most = exhaustive if _journal(trial.world, disk) else min(exhaustive, 1 << 10)
+        for states in (disk.every_crash_state(known, most), disk.crash_states(rng, samples)):
             trial.judge_cuts(disk, states, moment.where, moment.allowed)
         before = pending
 
