@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check tools bench clean
+.PHONY: demo test check proof tools bench clean
 
 demo: $(VENV)/installed
 	sh fixtures/demo.sh $(BIN)/atomsync $(BIN)/python build/demo
@@ -18,6 +18,12 @@ check: $(VENV)/test-installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# Every layer of docs/proof.md in full, and its figures; mounts filesystems, so as root. PROOF_ARGS="-k kills" for a part.
+proof: tools $(VENV)/proof-installed
+	rm -rf build/proof
+	PROOF=full $(BIN)/python -m pytest -n 2 --dist worksteal $(PROOF_ARGS) tests/proof
+	$(BIN)/python -m tests.proof.report docs/proof.md
+
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py --output docs/benchmarks.md
 
@@ -30,6 +36,10 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/test-installed: $(VENV)/bin/python pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(VENV)/proof-installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,proof]'
 	touch $@
 
 # The judges and filesystems that tests use. Where we may not install, the tests that need one skip.

@@ -172,11 +172,6 @@ def _(put: Put) -> None:
     put(recovery, "swaps_are_durable", _nothing)
 
 
-@mutant("an unfinished unit is deleted in place, not renamed away first")
-def _(put: Put) -> None:
-    put(recovery, "retire_as_waste", lambda c, name: remove_tree(c.disk, c.fd, name))
-
-
 @mutant("attributes set by half are taken for somebody else's")
 def _(put: Put) -> None:
     put(undo, "_between", lambda old, now, new: False)

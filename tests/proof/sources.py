@@ -9,11 +9,10 @@ from pathlib import Path
 from atomsync.errors import AtomSyncError, SourceUnstable
 from atomsync.store.progress import Progress
 from atomsync.sync.push import push
-from tests.proof.figures import Outcome, scaled
+from tests.proof.figures import Outcome
 
 _SIZE = (5 << 19) + 1  # read in three pieces
 _FILES = ("large", "small")
-_STRIDE = scaled(3, 1)
 
 Change = Callable[[Path, bytes], None]
 
@@ -61,14 +60,14 @@ class _Meddling(Progress):
         return self._left <= 0
 
 
-def changing_sources(base: Path, outcome: Outcome) -> None:
-    """Each kind of change to each file at each moment that a push reports progress while it stages."""
+def changing_sources(base: Path, outcome: Outcome, *, stride: int) -> None:
+    """Each kind of change to each file, at every ``stride``-th moment that a push says it got on."""
     for number, change in enumerate(CHANGES):
         for name in _FILES:
-            nth = 1 - _STRIDE
+            nth = 1 - stride
             came_to_it = True
             while came_to_it and not outcome.done:
-                nth += _STRIDE
+                nth += stride
                 case = base / f"{number}-{name}-{nth}"
                 came_to_it = _one(case, change, name, nth, outcome)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.proof import attack, planted, race
+from tests.proof import attack, planted, privacy, race
 from tests.proof.figures import Figures, Outcome, scaled
 
 pytestmark = pytest.mark.usefixtures("needs_root")
@@ -45,6 +45,12 @@ def test_a_control_directory_with_links_in_it_leads_nowhere(base: Path, figures:
     outcome = Outcome()
     planted.in_the_control_directory(base, outcome)
     figures.add("attackers", "planted in .atomsync", outcome)
+
+
+def test_what_is_staged_is_nobody_elses_to_read(base: Path, figures: Figures) -> None:
+    outcome = Outcome()
+    privacy.never_open_to_others(outcome, base)
+    figures.add("attackers", "another user's look", outcome)
 
 
 def test_a_racing_attacker_reaches_nothing_outside(base: Path, figures: Figures) -> None:

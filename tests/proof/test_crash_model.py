@@ -15,7 +15,7 @@ import pytest
 
 from atomsync.testing import Profile
 from tests.proof import foreign, model
-from tests.proof.figures import FULL, Figures, Outcome
+from tests.proof.figures import FULL, Figures, Outcome, scaled
 from tests.proof.plans import LINKS, RICH, SMALL
 
 Layer = Callable[..., None]
@@ -26,7 +26,7 @@ EVERY_SUBSET = 1 << 17  # as many as ``RICH`` has behind the seal
 
 # function: what it is told in the short form, and in the full form
 CRASHES: dict[Layer, tuple[Sizes, Sizes]] = {
-    model.power_cuts: ({"exhaustive": 64, "samples": 12}, {"exhaustive": EVERY_SUBSET, "samples": 120}),
+    model.power_cuts: ({"exhaustive": 64, "samples": 12}, {"exhaustive": 1 << 12, "samples": 120}),
     model.success_survives: ({"samples": 60}, {"samples": 4000}),
     model.kills: ({}, {}),
     model.kills_then_power_cut: ({"samples": 4}, {"samples": 40}),
@@ -60,6 +60,16 @@ def test_crashes_faults_and_other_writers_leave_old_or_new(
     outcome = Outcome()
     layer(ALL[name].world(profile, tmp_path), outcome, **(full if FULL else short))
     figures.add("model", f"{layer.__name__} {name} {profile}", outcome)
+
+
+def test_every_subset_of_what_is_pending_behind_the_seal_leaves_old_or_new(
+    tmp_path: Path, figures: Figures
+) -> None:
+    """In the short form only of the first nine effects."""
+    outcome, most = Outcome(), scaled(1 << 9, EVERY_SUBSET)
+    model.power_cuts(RICH.world("weak", tmp_path), outcome, exhaustive=most, samples=0)
+    assert outcome.total >= most
+    figures.add("model", "every subset behind the seal", outcome)
 
 
 WEAKER = [{"exchange": False}, {"exchange": False, "link": False}, {"generations": False}]

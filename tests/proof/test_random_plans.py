@@ -138,7 +138,7 @@ def test_a_crash_of_a_random_push_leaves_old_or_new(
 ) -> None:
     tally = Tally()
 
-    @sampling(scaled(30, 2500))
+    @sampling(scaled(30, 400))
     @given(trees, trees, st.integers(0, 1 << 30))
     def run(old: Dir, new: Dir, seed: int) -> None:
         with tally.example() as outcome:
@@ -155,7 +155,7 @@ def test_a_crash_of_a_random_unit_of_work_leaves_old_or_new(
 ) -> None:
     tally = Tally()
 
-    @sampling(scaled(30, 2500))
+    @sampling(scaled(30, 400))
     @given(trees, st.lists(verbs, min_size=2, max_size=9), st.integers(0, 1 << 30))
     def run(old: Dir, some: list[Verb], seed: int) -> None:
         with tally.example() as outcome:
@@ -173,7 +173,7 @@ def test_an_edit_by_somebody_else_is_never_lost_whatever_the_trees(
 ) -> None:
     tally = Tally()
 
-    @sampling(scaled(80, 2500))
+    @sampling(scaled(80, 400))
     @given(trees, trees, edits, st.integers(0, 1 << 30))
     def run(old: Dir, new: Dir, edit: Edit, seed: int) -> None:
         rng = random.Random(seed)
