@@ -85,25 +85,10 @@ class Control:
         """
         fd = self._opened_lock(lambda: self.disk.open_lock(self.fd, LOCK))
         try:
-            for left in reversed(range(_LOOKS)):
-                if self.disk.try_lock(fd):
-                    break
-                text = self.disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0)
-                if not left or _lives(text):
-                    raise StoreLocked(
-                        f"another process is working on {shown(self.where)}",
-                        _holder(text),
-                        "Wait until it is done, then run this again.",
-                    )
-                time.sleep(_LOOK_S)
+            _lock_root(self.disk, self.root, self.where, self.state_dir)
+            _take(self.disk, fd, self.where, lambda: self.disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0))
             if not self._is_current(fd):
                 raise _vanished(self.where)
-            if not self._lock_root():
-                raise StoreLocked(
-                    f"another process is working on {shown(self.where)}",
-                    "it keeps its state elsewhere (--state-dir)",
-                    "Wait until it is done, then run this again.",
-                )
         except BaseException:
             self.disk.close(fd)
             raise
@@ -160,13 +145,6 @@ class Control:
             self.disk.close(fd)
             raise self._misplaced(LOCK)
         return fd
-
-    def _lock_root(self) -> bool:
-        """The destination itself is locked too: others may come with another state directory."""
-        try:
-            return self.disk.try_lock(self.root)
-        except OSError:  # a filesystem that locks no directories, as NFS
-            return True
 
     def _is_current(self, lock: int) -> bool:
         """Whoever unmakes a store does it under its lock: so what is still in place then, stays."""
@@ -314,6 +292,8 @@ def open_control(disk: Disk, path: str, state_dir: str | None = None, *, make: b
     root = _opening(lambda: disk.open_root(path), path)
     control = None
     try:
+        if make:
+            _lock_root(disk, root, path, state_dir)
         before = disk.fstat(root)
         made = make and _made(disk, root, path, state_dir)
         try:
@@ -368,6 +348,8 @@ def _made(disk: Disk, root: int, path: str, state_dir: str | None) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and state_dir is None:
+            raise _vanished(path) from None
         where = shown(state_dir or f"{path}/{CONTROL_NAME}")
         raise from_oserror(error, f"cannot make {where}") from None
     return True
@@ -418,6 +400,47 @@ def _opening(verb: Callable[[], int], path: str) -> int:
 
 def _vanished(path: str) -> FileNotFoundError:
     return FileNotFoundError(errno.ENOENT, "it, or its control directory, is not there any more", path)
+
+
+def _lock_root(disk: Disk, root: int, path: str, state_dir: str | None) -> None:
+    """Lock the destination itself, before anything is made in it: others may have another state directory.
+
+    Raises StoreLocked. Again for who has it already is nothing.
+    """
+
+    def signed() -> bytes:
+        try:
+            fd = disk.open_dir(root, CONTROL_NAME) if state_dir is None else disk.open_root(state_dir)
+            try:
+                lock = disk.open_file(fd, LOCK)
+                try:
+                    return disk.pread(lock, _LOCK_TEXT_MAX_BYTES, 0)
+                finally:
+                    disk.close(lock)
+            finally:
+                disk.close(fd)
+        except OSError:
+            return b""
+
+    try:
+        _take(disk, root, path, signed)
+    except OSError:  # a filesystem that locks no directories, as NFS: then the lock file must do
+        return
+
+
+def _take(disk: Disk, fd: int, path: str, signed: Callable[[], bytes]) -> None:
+    """The exclusive lock of ``fd``; waits a moment for a holder who only looks, or is yet to sign."""
+    for left in reversed(range(_LOOKS)):
+        if disk.try_lock(fd):
+            return
+        text = signed()
+        if not left or _lives(text):
+            raise StoreLocked(
+                f"another process is working on {shown(path)}",
+                _holder(text) if text else "its holder left no name here: it may have another --state-dir",
+                "Wait until it is done, then run this again.",
+            )
+        time.sleep(_LOOK_S)
 
 
 def _lives(text: bytes) -> bool:

@@ -143,7 +143,7 @@ def test_a_read_only_filesystem(atomsync: Any, small_fs: Any) -> None:
     small_fs.remount(point, "ro")
     done = atomsync("selftest", point)
     assert (done.returncode, done.stdout) == (13, "")
-    assert "The filesystem is read-only" in done.stderr
+    assert "mounted read-only" in done.stderr
 
 
 def test_a_full_filesystem(atomsync: Any, small_fs: Any) -> None:
