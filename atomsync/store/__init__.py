@@ -2,7 +2,7 @@
 
 The path of a unit, numbered here and in the modules that walk it:
 
- 1. control   the control directory is opened and checked, its lock taken
+ 1. access    the control directory is opened, checked, and locked (``control``, ``lock``)
  2. recovery  what a crash left is finished or undone
  3. staging   new content is copied to slots on the destination's filesystem, and read back
  4. seal      the journal is written, synced and named; barrier B1 makes stage and journal durable
@@ -14,7 +14,7 @@ The path of a unit, numbered here and in the modules that walk it:
 What they lean on: ``copying`` (one file, hashed and read back), ``pool``, ``helper`` and ``wire`` (a second
 process for large units), ``journal`` (the codec), ``barrier`` (syncs), ``swapping`` (slot against path),
 ``opening`` (read-only directories), ``undo`` (taking back, by identity), ``decision``, ``conflicts``,
-``manifest``, ``removal``, ``progress``. ``store`` is the face of it all.
+``manifest``, ``unit_id``, ``removal``, ``progress``. ``store`` is the face of it all.
 
 A crash before 7 is undone, after 7 it is cleaned up. ``undo`` decides both by looking at which object
 is where, never by marks of progress. ``docs/protocol.md`` gives the reasons.

@@ -28,6 +28,7 @@ def keep_aside(control: Control, slots: int, slot: str, unit_id: str, path: str,
         with control.opened(CONFLICTS) as conflicts:
             disk.fsync(conflicts)
         disk.fsync(control.fd)
+        disk.fsync(slots)  # the swap that brought it there, before the slot gives up the name
         move(disk, control.capabilities, slots, slot, kept, slot)
         disk.fsync(kept)
     return Conflict(path, f"{CONFLICTS}/{unit_id}/{slot}", why)

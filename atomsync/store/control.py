@@ -1,37 +1,32 @@
 """The control directory: where a store keeps its lock, its unfinished unit, its history.
 
-    .atomsync/            0700, ours, on the destination's own filesystem
-      lock                flock for as long as a process works on the store; its text names the holder
-      unit/               at most one unfinished unit; that it exists means: recovery is needed
-        journal           append only; under this name only once it was synced whole
-        slots/<n>         before the swap the new object, after it the old one
-        decision          what recovery decided, in a file of its own
-      history/<unit id>/  finished units: their journals and the displaced objects
-      retired/            what may be deleted at any time, in any order
-      conflicts/<unit id>/  objects of other writers that a rollback met and must not destroy
-      destination         inode and path of DST, if this is a --state-dir
-      probe/              scratch, while the filesystem's capabilities are tried
-      manifest.sqlite     path → entry, as last committed; derived, may be lost
-
-Anyone who could plant this directory could make us rename and delete at will. So it is trusted only if
-it is a directory, ours alone (owner and mode), and on the destination's device.
+.atomsync/            0700, ours, on the destination's own filesystem
+  lock                flock for as long as a process works on the store; its text names the holder
+  unit/               at most one unfinished unit; that it exists means: recovery is needed
+    journal           append only; under this name only once it was synced whole
+    slots/<n>         before the swap the new object, after it the old one
+    decision          what recovery decided, in a file of its own
+  history/<unit id>/  finished units: their journals and the displaced objects
+  retired/            what may be deleted at any time, in any order
+  conflicts/<unit id>/  objects of other writers that a rollback met and must not destroy
+  destination         inode and path of DST, if this is a --state-dir
+  probe/              scratch, while the filesystem's capabilities are tried
+  manifest.sqlite     path → entry, as last committed; derived, may be lost
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import stat
-import sys
-import time
 from collections.abc import Callable, Iterator
 
-from atomsync.errors import AtomSyncError, ControlUntrusted, StoreLocked, UsageError, from_oserror
+from atomsync.errors import AtomSyncError, ControlUntrusted, UsageError
 from atomsync.fs.capabilities import Capabilities, probe
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
+from atomsync.store import lock
 from atomsync.store.removal import remove_tree
 from atomsync.tree.path import CONTROL_NAME, shown
 
@@ -46,8 +41,7 @@ LOCK, UNIT, HISTORY, RETIRED, CONFLICTS, MANIFEST = (
 DESTINATION, _DESTINATION_DRAFT = "destination", "destination.draft"
 JOURNAL, JOURNAL_DRAFT, SLOTS, DECISION = "journal", "journal.draft", "slots", "decision"
 PROBE = "probe"
-_LOCK_TEXT_MAX_BYTES = 4096
-_LOOKS, _LOOK_S = 10, 0.01  # at a lock that is held by nobody who signed
+_DESTINATION_MAX_BYTES = 8192
 
 
 class Control:
@@ -85,16 +79,15 @@ class Control:
         """
         fd = self._opened_lock(lambda: self.disk.open_lock(self.fd, LOCK))
         try:
-            _lock_root(self.disk, self.root, self.where, self.state_dir)
-            _take(self.disk, fd, self.where, lambda: self.disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0))
+            lock_root(self.disk, self.root, self.where, self.state_dir)
+            lock.take(self.disk, fd, self.where, lambda: lock.read_text(self.disk, fd))
             if not self._is_current(fd):
-                raise _vanished(self.where)
+                raise vanished(self.where)
         except BaseException:
             self.disk.close(fd)
             raise
         self._lock = fd
-        with contextlib.suppress(OSError):  # information only: a full disk must not lock anybody out
-            self._sign(fd)
+        lock.sign(self.disk, fd)
 
     @property
     def lock_fd(self) -> int:
@@ -109,19 +102,14 @@ class Control:
         except FileNotFoundError:
             return ""
         try:
-            text = self.disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0)
-            return "" if not text or self.disk.try_lock(fd) else _holder(text)
+            return lock.holder(self.disk, fd)
         finally:
             self.disk.close(fd)
 
     def unlock(self) -> None:
         if self._lock is not None:
-            with contextlib.suppress(OSError):
-                if not self._is_shared(self._lock):
-                    self.disk.truncate(self._lock, 0)
-            fd, self._lock = self._lock, None
-            with contextlib.suppress(OSError):
-                self.disk.close(fd)
+            lock.release(self.disk, self._lock)
+            self._lock = None
 
     def close(self) -> None:
         """Never fails: what was done is done, also on a disk that died meanwhile."""
@@ -137,7 +125,7 @@ class Control:
             fd = verb()
         except OSError as error:
             if error.errno == errno.ENOENT and self.disk.fstat(self.fd).st_nlink == 0:
-                raise _vanished(self.where) from None
+                raise vanished(self.where) from None
             if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
                 raise
             raise self._misplaced(LOCK) from None
@@ -146,7 +134,7 @@ class Control:
             raise self._misplaced(LOCK)
         return fd
 
-    def _is_current(self, lock: int) -> bool:
+    def _is_current(self, lock_fd: int) -> bool:
         """Whoever unmakes a store does it under its lock: so what is still in place then, stays."""
         disk = self.disk
         try:
@@ -160,20 +148,16 @@ class Control:
                     disk.close(fd)
             finally:
                 disk.close(root)
-            return same and disk.lstat(self.fd, LOCK).st_ino == disk.fstat(lock).st_ino
+            return same and disk.lstat(self.fd, LOCK).st_ino == disk.fstat(lock_fd).st_ino
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def claim(self, *, make: bool) -> None:
-        """What remains to be done about a control directory under the lock, before anybody looks.
+        """A state directory serves one destination: another's journal would be undone against this one.
 
-        One that we made leaves the destination its time. A state directory serves one destination, for
-        another's journal would be undone against this one: a new one is bound to ours if ``make``, and
-        UsageError raised if it serves another.
+        Raises UsageError if it serves another. A new one is bound to ours if ``make``, under the lock.
         """
         if self.state_dir is None:
-            if self.made_ns is not None:
-                _restore_time(self.disk, self.root, self.made_ns)
             return
         disk, mine = self.disk, str(self.disk.fstat(self.root).st_ino)
         if not {name for name, _ in disk.scandir(self.fd)} - {LOCK, _DESTINATION_DRAFT}:
@@ -184,9 +168,9 @@ class Control:
             fd = disk.open_file(self.fd, DESTINATION)
         except FileNotFoundError:
             why = f"no file {DESTINATION!r} says which DST it serves"
-            raise _untrusted(shown(self.state_dir), why) from None
+            raise untrusted(shown(self.state_dir), why) from None
         try:
-            said = disk.pread(fd, _LOCK_TEXT_MAX_BYTES, 0).decode("utf-8", "replace")
+            said = disk.pread(fd, _DESTINATION_MAX_BYTES, 0).decode("utf-8", "replace")
         finally:
             disk.close(fd)
         inode, _, where = said.partition(" ")
@@ -210,17 +194,7 @@ class Control:
         disk.replace(self.fd, _DESTINATION_DRAFT, self.fd, DESTINATION)
 
     def _misplaced(self, name: str) -> ControlUntrusted:
-        return _untrusted(shown(f"{self.where}/{CONTROL_NAME}"), f"what it has as {name!r} is not ours")
-
-    def _is_shared(self, fd: int) -> bool:
-        return self.disk.fstat(fd).st_nlink != 1
-
-    def _sign(self, fd: int) -> None:
-        if self._is_shared(fd):
-            return  # a backup made of hard links, or somebody's trap: not a file to write into
-        text = json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv[:4])[:200], "since": _now()})
-        self.disk.truncate(fd, 0)
-        self.disk.write(fd, text.encode(), 0)
+        return untrusted(shown(f"{self.where}/{CONTROL_NAME}"), f"what it has as {name!r} is not ours")
 
     def unmake(self, *, root: bool = False) -> None:
         """Close. What we made, and in which nothing matters, goes: the control directory, and with
@@ -233,7 +207,7 @@ class Control:
                 if self.state_dir is not None:
                     os.rmdir(self.state_dir)
                 else:
-                    _take_away(self.disk, self.root, self.made_ns)
+                    take_away(self.disk, self.root, self.made_ns)
             if root and self._lock is not None:
                 os.rmdir(self.where)
         except (OSError, AtomSyncError):
@@ -282,106 +256,19 @@ class Control:
             return []
 
 
-def open_control(disk: Disk, path: str, state_dir: str | None = None, *, make: bool = True) -> Control | None:
-    """Open destination ``path`` and its control directory.
-
-    Where there is none yet, it is made, or None returned if not ``make``. Raises ControlUntrusted,
-    UsageError (a state directory on another filesystem), AccessError; FileNotFoundError if what was there
-    is not any more: somebody who made it is taking it away again.
-    """
-    root = _opening(lambda: disk.open_root(path), path)
-    control = None
-    try:
-        if make:
-            _lock_root(disk, root, path, state_dir)
-        before = disk.fstat(root)
-        made = make and _made(disk, root, path, state_dir)
-        try:
-            fd = _open_control_fd(disk, root, path, state_dir)
-            if fd is None and make:
-                raise _vanished(path)
-        except (AtomSyncError, OSError):
-            if made and state_dir is None:
-                _take_away(disk, root, before.st_mtime_ns)
-            raise
-        if fd is None:
-            return None
-        control = Control(disk, root, fd, path, state_dir)
-        if made:  # only by its descriptor: whoever owns the directory above may have exchanged the name
-            control.made_ns = before.st_mtime_ns
-            if disk.scandir(fd):  # another is in it already, or it is another one: then not ours to unmake
-                control.made_ns = None
-        _check_trust(disk, root, fd, state_dir or f"{path}/{CONTROL_NAME}")
-        if control.made_ns is not None:
-            disk.set_meta(fd, -1, -1, 0o700, None)  # not the setgid bit of a parent
-        return control
-    except BaseException as error:
-        if control is not None:
-            control.unmake()
-        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise from_oserror(error, f"cannot open {shown(path)}") from None
-        raise
-    finally:
-        if control is None:
-            disk.close(root)
-
-
-def _restore_time(disk: Disk, root: int, mtime_ns: int) -> None:
+def restore_time(disk: Disk, root: int, mtime_ns: int) -> None:
     """Our own directory comes and goes in the destination; that is no change of the tree."""
     with contextlib.suppress(PermissionError):  # somebody else's directory, in which we may write
         disk.set_meta(root, -1, -1, None, mtime_ns)
 
 
-def _take_away(disk: Disk, root: int, mtime_ns: int) -> None:
+def take_away(disk: Disk, root: int, mtime_ns: int) -> None:
     with contextlib.suppress(OSError):  # a trace stays; it does no harm
         disk.rmdir(root, CONTROL_NAME)
-        _restore_time(disk, root, mtime_ns)
+        restore_time(disk, root, mtime_ns)
 
 
-def _made(disk: Disk, root: int, path: str, state_dir: str | None) -> bool:
-    """Make the control directory; False if there was something by its name."""
-    try:
-        if state_dir is not None:
-            os.mkdir(state_dir, 0o700)
-        else:
-            disk.mkdir(root, CONTROL_NAME)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) and state_dir is None:
-            raise _vanished(path) from None
-        where = shown(state_dir or f"{path}/{CONTROL_NAME}")
-        raise from_oserror(error, f"cannot make {where}") from None
-    return True
-
-
-def _open_control_fd(disk: Disk, root: int, path: str, state_dir: str | None) -> int | None:
-    try:
-        return disk.open_dir(root, CONTROL_NAME) if state_dir is None else disk.open_root(state_dir)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        where = shown(state_dir or f"{path}/{CONTROL_NAME}")
-        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-            raise from_oserror(error, f"cannot open {where}") from None
-        raise _untrusted(where, error.strerror or str(error)) from None
-
-
-def _check_trust(disk: Disk, root: int, fd: int, where: str) -> None:
-    found = disk.fstat(fd)
-    if found.st_uid != os.geteuid():
-        raise _untrusted(where, f"it belongs to user {found.st_uid}, we are {os.geteuid()}")
-    if found.st_mode & 0o077:
-        raise _untrusted(where, f"others may use it (mode {found.st_mode & 0o7777:04o})")
-    if found.st_dev != disk.fstat(root).st_dev:
-        raise UsageError(
-            f"cannot keep the state in {shown(where)}",
-            "it is not on the destination's filesystem, and renames do not cross filesystems",
-            "Choose another --state-dir.",
-        )
-
-
-def _untrusted(where: str, why: str) -> ControlUntrusted:
+def untrusted(where: str, why: str) -> ControlUntrusted:
     return ControlUntrusted(
         f"cannot trust the control directory {shown(where)}",
         why,
@@ -389,20 +276,11 @@ def _untrusted(where: str, why: str) -> ControlUntrusted:
     )
 
 
-def _opening(verb: Callable[[], int], path: str) -> int:
-    try:
-        return verb()
-    except FileNotFoundError:
-        raise _vanished(path) from None
-    except OSError as error:
-        raise from_oserror(error, f"cannot open {shown(path)}") from None
-
-
-def _vanished(path: str) -> FileNotFoundError:
+def vanished(path: str) -> FileNotFoundError:
     return FileNotFoundError(errno.ENOENT, "it, or its control directory, is not there any more", path)
 
 
-def _lock_root(disk: Disk, root: int, path: str, state_dir: str | None) -> None:
+def lock_root(disk: Disk, root: int, path: str, state_dir: str | None) -> None:
     """Lock the destination itself, before anything is made in it: others may have another state directory.
 
     Raises StoreLocked. Again for who has it already is nothing.
@@ -412,55 +290,17 @@ def _lock_root(disk: Disk, root: int, path: str, state_dir: str | None) -> None:
         try:
             fd = disk.open_dir(root, CONTROL_NAME) if state_dir is None else disk.open_root(state_dir)
             try:
-                lock = disk.open_file(fd, LOCK)
+                file = disk.open_file(fd, LOCK)
                 try:
-                    return disk.pread(lock, _LOCK_TEXT_MAX_BYTES, 0)
+                    return lock.read_text(disk, file)
                 finally:
-                    disk.close(lock)
+                    disk.close(file)
             finally:
                 disk.close(fd)
         except OSError:
             return b""
 
     try:
-        _take(disk, root, path, signed)
+        lock.take(disk, root, path, signed)
     except OSError:  # a filesystem that locks no directories, as NFS: then the lock file must do
         return
-
-
-def _take(disk: Disk, fd: int, path: str, signed: Callable[[], bytes]) -> None:
-    """The exclusive lock of ``fd``; waits a moment for a holder who only looks, or is yet to sign."""
-    for left in reversed(range(_LOOKS)):
-        if disk.try_lock(fd):
-            return
-        text = signed()
-        if not left or _lives(text):
-            raise StoreLocked(
-                f"another process is working on {shown(path)}",
-                _holder(text) if text else "its holder left no name here: it may have another --state-dir",
-                "Wait until it is done, then run this again.",
-            )
-        time.sleep(_LOOK_S)
-
-
-def _lives(text: bytes) -> bool:
-    """Whether the holder that signed is there. None signed: somebody only looks, or takes it just now."""
-    try:
-        os.kill(int(json.loads(text)["pid"]), 0)
-    except PermissionError:
-        return True
-    except (ValueError, KeyError, TypeError, OSError, OverflowError):
-        return False
-    return True
-
-
-def _holder(text: bytes) -> str:
-    try:
-        said = json.loads(text)
-        return f"process {said['pid']} ({shown(str(said['command']))}) since {said['since']}"
-    except (ValueError, KeyError, TypeError):
-        return "its holder left no name"
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())

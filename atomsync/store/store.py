@@ -21,9 +21,10 @@ from atomsync.fs.roots import is_dir
 from atomsync.plan.guards import bytes_entering, check_mounts, check_names, check_space
 from atomsync.plan.plan import Plan
 from atomsync.store import commit as committing
+from atomsync.store.access import open_control
 from atomsync.store.barrier import FULL
 from atomsync.store.commit import Receipt
-from atomsync.store.control import CONFLICTS, HISTORY, UNIT, Control, open_control
+from atomsync.store.control import CONFLICTS, HISTORY, UNIT, Control
 from atomsync.store.copying import Source
 from atomsync.store.history import prune, read_journal, retire_to_history, units
 from atomsync.store.journal import Header

@@ -36,6 +36,7 @@ def swap(disk: Disk, able: Capabilities, slots: int, slot: str, at: int, name: s
         disk.fsync(slots)
         disk.fsync(at)
         move(disk, able, slots, slot, at, name)
+    disk.fsync(at)  # what was in the slot must have its new name before another takes the old one
     move(disk, able, slots, aside, slots, slot)
 
 

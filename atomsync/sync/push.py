@@ -17,8 +17,9 @@ from atomsync.fs.roots import is_dir
 from atomsync.plan.change import Change
 from atomsync.plan.guards import check_displaced, check_mounts, check_names
 from atomsync.plan.plan import normal_form
+from atomsync.store.access import open_control
 from atomsync.store.commit import Receipt
-from atomsync.store.control import UNIT, open_control
+from atomsync.store.control import UNIT
 from atomsync.store.copying import Source, digest_of, is_unchanged
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from atomsync.errors import AtomSyncError
 from atomsync.fs.posix import PosixDisk
-from atomsync.store.control import UNIT, open_control
+from atomsync.store.access import open_control
+from atomsync.store.control import UNIT
 from atomsync.store.copying import Source
 from atomsync.store.progress import Progress
 from atomsync.store.removal import remove_tree

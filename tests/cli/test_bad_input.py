@@ -951,3 +951,13 @@ def test_a_socket_as_destination_or_source(atomsync: Any, tmp_path: Path, src: P
             os.chdir(here)
         refused(atomsync("push", tmp_path / "sock", dst), 3)
         refused(atomsync("push", src, tmp_path / "sock"), 3)
+
+
+def test_a_limit_on_file_sizes_is_named(
+    atomsync: Any, src: Path, dst: Path, plant: Plant, unchanged: Unchanged
+) -> None:
+    plant(src, {"large": bytes(MIB)})
+    with unchanged(dst):
+        done = atomsync("push", src, dst, under=["sh", "-c", 'ulimit -f 1000; exec "$@"', "sh"])
+        refused(done, 14, "ulimit")
+    assert no_trace(dst)

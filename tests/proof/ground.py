@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import atomsync
 from atomsync.fs.posix import PosixDisk
-from atomsync.store.control import open_control
+from atomsync.store.access import open_control
 from atomsync.store.recovery import CLEAN
 from atomsync.store.store import open_store
 from tests.proof import judge, traced

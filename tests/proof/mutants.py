@@ -15,6 +15,7 @@ from atomsync.fs import posix
 from atomsync.fs.posix import PosixDisk
 from atomsync.plan.step import META
 from atomsync.store import (
+    access,
     commit,
     conflicts,
     control,
@@ -314,7 +315,7 @@ def _(put: Put) -> None:
 
 @mutant("anybody's control directory is trusted")
 def _(put: Put) -> None:
-    put(control, "_check_trust", _nothing)
+    put(access, "_check_trust", _nothing)
 
 
 @mutant("directories are opened through symbolic links")

@@ -40,7 +40,7 @@ FAILED = [
     for name in ("rich", "small", "first push", "new DST", "recover, midway", "recover, committed")
 ] + [("small", kind) for kind in KINDS[1:]]
 # How many calls of a first push lie between the making of .atomsync and the setting back of DST's own time.
-DST_TIME_MAX = 6
+DST_TIME_MAX = 2
 
 Grounds = Callable[..., Ground]
 

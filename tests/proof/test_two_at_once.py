@@ -18,7 +18,7 @@ import pytest
 
 from atomsync.errors import AtomSyncError, StoreLocked
 from atomsync.fs.posix import PosixDisk
-from atomsync.store.control import open_control
+from atomsync.store.access import open_control
 from atomsync.store.store import open_store
 from atomsync.sync.push import push
 from atomsync.unit.work import UnitOfWork

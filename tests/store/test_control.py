@@ -15,7 +15,7 @@ import pytest
 
 from atomsync.errors import ControlUntrusted, DiskError, NoSpace, StoreLocked
 from atomsync.fs.posix import PosixDisk
-from atomsync.store.control import open_control
+from atomsync.store.access import open_control
 from atomsync.store.store import open_store
 from atomsync.testing import Dir, File, VerbFailed
 from atomsync.unit.work import UnitOfWork
@@ -23,7 +23,6 @@ from tests.store.world import World
 
 Make = Callable[..., World]
 T = 1_600_000_000_000_000_000
-OUTSIDE = {"mode": 0o640, "content": b"kept"}
 
 
 def error(number: int) -> OSError:
@@ -60,17 +59,20 @@ def commit(dst: Path, name: str = "new", **options: Any) -> None:
 
 
 class At(PosixDisk):
-    """The real disk; before one of its verbs, once, something happens."""
+    """The real disk; once, before the ``nth`` call of a verb or right behind it, something happens."""
 
-    def __init__(self, verb: str, act: Callable[..., object], *, nth: int = 1) -> None:
+    def __init__(self, verb: str, act: Callable[[], object], *, nth: int = 1, behind: bool = False) -> None:
         real, calls = getattr(self, verb), 0
 
         def call(*arguments: Any) -> Any:
             nonlocal calls
             calls += 1
-            if calls == nth:
-                act(*arguments)
-            return real(*arguments)
+            if calls == nth and not behind:
+                act()
+            found = real(*arguments)
+            if calls == nth and behind:
+                act()
+            return found
 
         setattr(self, verb, call)
 
@@ -83,7 +85,7 @@ class At(PosixDisk):
 def test_an_error_right_behind_its_making_leaves_no_trace(
     verb: str, nth: int, number: int, dst: Path
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail() -> None:
         if verb != "mkdir":
             assert (dst / ".atomsync").exists()
         raise error(number)
@@ -95,12 +97,12 @@ def test_an_error_right_behind_its_making_leaves_no_trace(
 
 
 def test_a_hard_link_planted_while_it_is_made_is_not_touched(dst: Path, canary: Path) -> None:
-    def plant(*_: object) -> None:
+    def plant() -> None:
         (dst / ".atomsync").rename(dst / "aside")
         os.link(canary, dst / ".atomsync")
 
     with pytest.raises(ControlUntrusted):
-        commit(dst, disk=At("open_dir", plant))
+        commit(dst, disk=At("mkdir", plant, behind=True))
     assert is_kept(canary)
 
 
@@ -108,27 +110,32 @@ def test_a_directory_of_ours_planted_while_it_is_made_is_not_emptied(dst: Path) 
     (dst / "own").mkdir(0o700)
     (dst / "own" / "work").write_bytes(b"kept")
 
-    def plant(*_: object) -> None:
+    def plant() -> None:
         (dst / ".atomsync").rename(dst / "aside")
         (dst / "own").rename(dst / ".atomsync")
 
-    with open_store(dst, disk=At("open_dir", plant)).session():
+    with open_store(dst, disk=At("mkdir", plant, behind=True)).session():
         pass
     assert (dst / ".atomsync" / "work").read_bytes() == b"kept"
 
 
 def test_a_link_planted_while_a_state_directory_is_made_leads_to_no_change(
-    tmp_path: Path, dst: Path
+    tmp_path: Path, dst: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    victim = tmp_path / "victim"
+    victim, state = tmp_path / "victim", tmp_path / "state"
     victim.mkdir(0o755)
+    real = os.mkdir
 
-    def plant(*_: object) -> None:
-        (tmp_path / "state").rmdir()
-        (tmp_path / "state").symlink_to(victim)
+    def mkdir(path: Any, *mode: Any, **options: Any) -> None:
+        real(path, *mode, **options)
+        if path == str(state):
+            state.rmdir()
+            state.symlink_to(victim)
 
+    monkeypatch.setattr(os, "mkdir", mkdir)
     with pytest.raises(ControlUntrusted):
-        commit(dst, state_dir=tmp_path / "state", disk=At("open_root", plant, nth=2))
+        commit(dst, state_dir=state)
+    assert state.is_symlink()
     assert victim.stat().st_mode & 0o7777 == 0o755
     assert os.listdir(victim) == []
 
@@ -199,7 +206,7 @@ def test_who_is_refused_takes_nothing_from_under_who_is_not(
     state_dir = state and tmp_path / state
     quicker = UnitOfWork(open_store(dst, state_dir=state_dir))
 
-    def overtake(*_: object) -> None:
+    def overtake() -> None:
         quicker.write("quicker", b"1")
         quicker.flush()
 
@@ -209,6 +216,17 @@ def test_who_is_refused_takes_nothing_from_under_who_is_not(
     assert (dst / "quicker").read_bytes() == b"1"
 
 
+def test_while_it_is_made_nobody_else_gets_in(dst: Path) -> None:
+    """Another would plan with the time that the destination has only for this moment."""
+
+    def second() -> None:
+        with pytest.raises(StoreLocked):
+            commit(dst, "second")
+
+    commit(dst, disk=At("mkdir", second, behind=True))
+    assert sorted(os.listdir(dst)) == [".atomsync", "f", "new"]
+
+
 @pytest.mark.parametrize("state", [None, "state"])
 def test_a_destination_that_is_unmade_before_we_lock_it_is_made_again(
     state: str | None, tmp_path: Path
@@ -216,7 +234,7 @@ def test_a_destination_that_is_unmade_before_we_lock_it_is_made_again(
     dst, state_dir = tmp_path / "dst", state and tmp_path / state
     with contextlib.ExitStack() as first:
         first.enter_context(open_store(dst, state_dir=state_dir).session())
-        commit(dst, state_dir=state_dir, disk=At("try_lock", lambda *_: first.close()))
+        commit(dst, state_dir=state_dir, disk=At("try_lock", first.close))
     assert (dst / "new").read_bytes() == b"new"
 
 
@@ -227,11 +245,12 @@ def test_two_state_directories_do_not_let_two_in_at_once(tmp_path: Path, dst: Pa
         with pytest.raises(StoreLocked, match="state-dir"):
             commit(dst)
     assert os.listdir(dst) == ["f"]
+    assert dst.stat().st_mtime_ns == T
     commit(dst, state_dir=tmp_path / "two")
 
 
 def test_a_look_at_a_free_store_takes_no_lock(dst: Path) -> None:
-    def taken(*_: object) -> None:
+    def taken() -> None:
         raise AssertionError("a look must not take the lock")
 
     commit(dst)
@@ -243,7 +262,7 @@ def test_a_lock_held_for_the_time_of_a_look_refuses_nobody(dst: Path) -> None:
     looking = os.open(dst / ".atomsync" / "lock", os.O_RDONLY)
     fcntl.flock(looking, fcntl.LOCK_EX)
     # The lock file is read once it was found locked: then the look is over.
-    commit(dst, "more", disk=At("pread", lambda *_: os.close(looking)))
+    commit(dst, "more", disk=At("pread", lambda: os.close(looking)))
 
 
 # -- given back

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from atomsync.errors import AtomSyncError, InDoubt, JournalError, StoreLocked
+from atomsync.errors import AtomSyncError, DiskError, InDoubt, JournalError, NoSpace, StoreLocked
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.recovery import CLEAN, DISCARDED, FINISHED, ROLLED_BACK, Recovery
 from atomsync.testing import (
@@ -20,8 +20,10 @@ from atomsync.testing import (
     File,
     HookedDisk,
     Killed,
+    Link,
     SimDisk,
     Tree,
+    VerbFailed,
     fail_at,
     fail_sync_at,
     kill_at,
@@ -107,6 +109,14 @@ def all_swapped(world: World) -> World:
         return sealed and verb in ("syncfs",)
 
     return killed(world, when, pushed)
+
+
+def synced(world: World, path: str) -> None:
+    with world.place(path) as (at, name):
+        fd = world.disk.open_file(at, name)
+        world.disk.fsync(fd)
+        world.disk.fsync(at)
+        world.disk.close(fd)
 
 
 def check(world: World, old: Tree, new: Tree) -> Recovery:
@@ -517,7 +527,9 @@ def test_an_error_during_recovery_is_told_and_recovery_can_be_repeated(simulate:
 # -- a journal that cannot be trusted
 
 
-@pytest.mark.parametrize("how", ["flipped", "cut", "empty", "another version", "a directory", "a link"])
+@pytest.mark.parametrize(
+    "how", ["flipped", "cut", "empty", "another version", "another name", "a directory", "a link"]
+)
 def test_a_journal_that_cannot_be_trusted_stops_everything_and_nothing_is_touched(
     make: Make, how: str
 ) -> None:
@@ -528,6 +540,9 @@ def test_a_journal_that_cannot_be_trusted_stops_everything_and_nothing_is_touche
         world.write_into(path, bytes([data[40] ^ 1]), 40)
     elif how == "another version":
         world.write_into(path, b"\x02", 4)
+    elif how == "another name":
+        with world.place(path) as (at, name):
+            world.disk.link(at, name, at, "elsewhere")
     else:
         world.unlink(path)
         if how == "a directory":
@@ -650,11 +665,7 @@ def test_what_recovery_kept_aside_survives_every_power_cut(simulate: Make, trait
     world = simulate(Dir({"a": File(b"old")}), Dir({"a": File(b"new")}), **traits)
     world = killed(world, lambda index, verb, names: (verb, names) == ("write", ("journal",)), pushed)
     world.save("a", b"saved")
-    with world.place("a") as (at, name):
-        fd = world.disk.open_file(at, name)
-        world.disk.fsync(fd)
-        world.disk.fsync(at)
-        world.disk.close(fd)
+    synced(world, "a")
     found = world.recover()
     assert [conflict.path for conflict in found.conflicts] == ["a"]
     for keep, torn in world.sim.crash_states(random.Random(7), 200):
@@ -724,3 +735,190 @@ def test_a_first_unit_that_meets_another_writer_loses_none_of_its_bytes(tmp_path
     unit.rollback()
     assert failure.value.code == "drift"
     assert {b"edited by somebody", b"made by somebody"} <= World(PosixDisk(), str(tmp_path)).all_contents()
+
+
+# -- what the proof layers found, each on its own
+
+
+SMALL_OLD = Dir({"a": File(b"old"), "mode": File(b"mode", 0o644, mtime_ns=3)}, mtime_ns=5)
+SMALL_NEW = Dir({"a": File(b"new"), "mode": File(b"mode", 0o600, mtime_ns=3)}, mtime_ns=6)
+
+
+def before_commit(world: World) -> World:
+    """Killed before its commit record is written."""
+    return killed(world, lambda index, verb, names: (verb, names) == ("write", ("journal",)), pushed)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (Dir({}), Dir({"link": Link("new", mtime_ns=7)})),
+        (Dir({"link": Link("old", mtime_ns=3)}), Dir({"link": Link("new", mtime_ns=7)})),
+        (Dir({"link": Link("same", mtime_ns=3)}), Dir({"link": Link("same", mtime_ns=7)})),
+        (Dir({}), Dir({"made": Dir({"link": Link("new", mtime_ns=7)})})),
+    ],
+    ids=["created", "replaced", "its time", "in a new directory"],
+)
+def test_a_small_unit_with_a_link_keeps_the_links_time_in_a_power_cut(
+    simulate: Make, old: Dir, new: Dir
+) -> None:
+    world = simulate(old, new)
+    world.sim.log.clear()
+    world.push()
+    assert ("syncfs",) in {record[:1] for record in world.sim.log}
+    after = world.on(world.sim.crash())
+    after.recover()
+    assert after.tree() == new
+
+
+def test_the_first_displaced_versions_survive_every_power_cut(simulate: Make) -> None:
+    world = simulate(SMALL_OLD, SMALL_NEW)
+    world.push()
+    for keep, torn in world.sim.crash_states(random.Random(8), 100):
+        after = world.on(world.sim.crash(keep, torn))
+        after.recover()
+        assert b"old" in after.all_contents()
+
+
+def test_a_decision_that_could_not_be_synced_is_not_believed(simulate: Make) -> None:
+    world = killed(
+        simulate(SMALL_OLD, SMALL_NEW),
+        lambda index, verb, names: (verb, names[:1]) == ("fsync", ("journal",)),
+        pushed,
+    )
+    for nth in range(12):
+        torn = world.on(world.sim.copy())
+        torn.sim.hook = fail_sync_at(nth)
+        with contextlib.suppress(DiskError):
+            torn.recover()
+        torn = torn.on(torn.sim.copy())
+        torn.recover()
+        tree = torn.tree()
+        for keep in ((), range(len(torn.sim.pending))):
+            after = torn.on(torn.sim.crash(keep))
+            after.recover()
+            assert after.tree() == tree, nth
+
+
+@pytest.mark.parametrize("edit", [World.save, World.write_into])
+def test_what_is_kept_aside_is_lost_in_no_power_cut_meanwhile(
+    simulate: Make, edit: Callable[[World, str, bytes], None]
+) -> None:
+    world = before_commit(simulate(SMALL_OLD, SMALL_NEW))
+    edit(world, "a", b"saved")
+    synced(world, "a")
+    # BUG G-2 (weak, write_into)
+    for at in range(len(recovery_verbs(world))):
+        disk = world.sim.copy()
+        disk.hook = kill_at(at)
+        with pytest.raises(Killed):
+            world.on(disk).recover()
+        for keep, torn in disk.crash_states(random.Random(at), 15):
+            after = world.on(disk.crash(keep, torn))
+            after.recover()
+            assert {b"saved", b"old"} <= after.all_contents()
+
+
+@pytest.mark.parametrize("traits", WEAKER[:2])
+def test_a_power_cut_during_a_rollback_in_the_weaker_classes_leaves_old_or_new(
+    simulate: Make, traits: dict[str, bool]
+) -> None:
+    world = simulate(SMALL_OLD, SMALL_NEW, **traits)
+    old, new = world.tree(), world.tree("src")
+    world = before_commit(world)
+    for at in range(len(recovery_verbs(world))):
+        disk = world.sim.copy()
+        disk.hook = kill_at(at)
+        with pytest.raises(Killed):
+            world.on(disk).recover()
+        for keep, torn in disk.crash_states(random.Random(at), 12):
+            check(world.on(disk.crash(keep, torn)), old, new)  # BUG G-3 (weak)
+
+
+@pytest.mark.parametrize("path", ["file-to-dir/in", "made/sub/f", "file"])
+def test_an_edit_is_kept_and_told_by_the_recovery_after_one_that_was_killed_before_it_was(
+    make: Make, path: str
+) -> None:
+    world = all_swapped(make(OLD, NEW))
+    world.write_into(path, b"edited")
+    world = killed(
+        world, lambda index, verb, names: (verb, names) == ("mkdir", ("conflicts",)), lambda w: w.recover()
+    )
+    found = world.recover()
+    assert [conflict.path for conflict in found.conflicts] == [path.partition("/")[0]]
+    assert b"edited" in world.all_contents()
+
+
+@pytest.mark.parametrize("target", ["a", "nowhere"])
+def test_a_file_that_became_a_link_under_a_change_of_its_mode_does_not_stop_recovery(
+    simulate: Make, target: str
+) -> None:
+    world = before_commit(simulate(SMALL_OLD, SMALL_NEW))
+    world.unlink("mode")
+    world.symlink("mode", target)
+    assert world.recover().action == ROLLED_BACK
+    assert world.tree() == Dir({"a": File(b"old"), "mode": Link(target)})
+
+
+def test_a_fifo_under_a_change_of_a_mode_does_not_stop_recovery(tmp_path: Path) -> None:
+    def at_commit(index: int, verb: str, names: tuple[str, ...]) -> bool:
+        return (tmp_path / "dst" / "a").read_bytes() == b"new" and verb == "write"
+
+    world = killed(World.made(PosixDisk(), str(tmp_path), SMALL_OLD, SMALL_NEW), at_commit, pushed)
+    (tmp_path / "dst" / "mode").unlink()
+    os.mkfifo(tmp_path / "dst" / "mode")
+    assert world.recover().action == ROLLED_BACK
+    assert world.content("a") == b"old"
+    assert (tmp_path / "dst" / "mode").is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, NoSpace), (errno.EDQUOT, NoSpace), (errno.EIO, DiskError)]
+)
+def test_what_recovery_needs_is_told_by_its_own_name(
+    make: Make, number: int, kind: type[AtomSyncError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = killed(make(OLD, NEW), _NthSwap(2), pushed)
+
+    def create(at: int, name: str) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(world.disk, "create", create)
+    with pytest.raises(kind, match="atomsync recover"):
+        world.recover()
+    monkeypatch.undo()
+    assert check(world, OLD, NEW).action == ROLLED_BACK
+
+
+def test_a_link_that_recovery_cannot_read_is_no_conflict(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = all_swapped(make(OLD, NEW))
+    real = world.disk.readlink
+
+    def readlink(at: int, name: str) -> str:
+        if name == "l":  # in a new directory
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(at, name)
+
+    monkeypatch.setattr(world.disk, "readlink", readlink)
+    with pytest.raises(DiskError):
+        world.recover()
+    monkeypatch.undo()
+    assert check(world, OLD, NEW).action == ROLLED_BACK
+
+
+def test_a_stage_is_given_up_also_where_there_is_no_room_for_a_rename(simulate: Make) -> None:
+    world = simulate(OLD, NEW)
+    full = False
+
+    def hook(index: int, verb: str, names: tuple[str, ...]) -> None:
+        nonlocal full
+        full = full or (verb == "create" and names == ("journal.draft",))
+        if full and verb in ("create", "mkdir", "symlink", "link", "write", "replace", "rename_new"):
+            raise VerbFailed(errno.ENOSPC)
+
+    world.sim.hook = hook
+    with pytest.raises(NoSpace):
+        world.push()
+    assert full
+    assert "unit" not in world.control_names()
+    assert world.tree() == OLD

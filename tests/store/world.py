@@ -10,8 +10,9 @@ from typing import Any
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.plan.plan import normal_form
+from atomsync.store.access import open_control
 from atomsync.store.commit import Receipt
-from atomsync.store.control import Control, open_control
+from atomsync.store.control import Control
 from atomsync.store.copying import Source
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import Recovery

@@ -163,3 +163,33 @@ def test_bits_that_lend_rights_are_never_given_to_content_that_was_not_compared(
     push(src, dst)
     assert (dst / "tool").read_bytes() == b"good"
     assert (dst / "tool").stat().st_mode & 0o7777 == 0o4755
+
+
+@pytest.mark.parametrize("changed", ["mode", "owner"])
+def test_a_file_with_a_name_elsewhere_gets_a_successor_and_the_other_name_stays_as_it_is(
+    changed: str, tmp_path: Path
+) -> None:
+    src, dst, canary = tmp_path / "src", tmp_path / "dst", tmp_path / "canary"
+    src.mkdir()
+    dst.mkdir()
+    for path in (src / "f", canary):
+        path.write_bytes(b"same")
+        os.utime(path, ns=(10**18, 10**18))
+    if changed == "mode":
+        os.chmod(src / "f", 0o751)
+    elif os.geteuid() != 0:
+        pytest.skip("only root may give files away")
+    else:
+        os.chown(src / "f", 12345, 12345)
+    os.link(canary, dst / "f")
+    before = canary.stat()
+    push(src, dst)
+    after = canary.stat()
+    fields = ("ino", "mode", "uid", "gid", "size", "mtime_ns")
+    assert [getattr(after, f"st_{name}") for name in fields] == [
+        getattr(before, f"st_{name}") for name in fields
+    ]
+    assert canary.read_bytes() == (dst / "f").read_bytes() == b"same"
+    new, wanted = (dst / "f").stat(), (src / "f").stat()
+    assert (new.st_mode, new.st_uid, new.st_mtime_ns) == (wanted.st_mode, wanted.st_uid, 10**18)
+    assert new.st_ino != after.st_ino

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import shutil
@@ -19,7 +20,8 @@ from typing import Any
 import pytest
 
 from atomsync import Filters, Report, push
-from atomsync.errors import GuardTripped, SourceUnstable
+from atomsync.errors import DiskError, Drift, GuardTripped, SourceUnstable
+from atomsync.fs.posix import PosixDisk
 from atomsync.store.progress import Progress
 from atomsync.tree.racy import TICK_NS as RACY_NS
 
@@ -877,3 +879,72 @@ def test_staged_content_is_never_more_readable_than_its_final_form(
 
     push(src, dst, progress=At(check=look))
     assert seen == [0o700, 0o700, 0o700]
+
+
+# -- errors and other writers while the trees are compared
+@pytest.mark.parametrize("side", ["src", "dst"])
+def test_a_link_that_cannot_be_read_fails_the_push_and_removes_nothing(
+    side: str, src: Path, dst: Path, plant: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(src, {"link": "target", "a": b"1"})
+    push(src, dst)
+    (src / "a").write_bytes(b"22")
+    bad = (src if side == "src" else dst).stat().st_ino
+    real = PosixDisk.readlink
+
+    def readlink(self: PosixDisk, at: int, name: str) -> str:
+        if os.fstat(at).st_ino == bad:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(self, at, name)
+
+    monkeypatch.setattr(PosixDisk, "readlink", readlink)
+    with pytest.raises(DiskError, match="system log"):
+        push(src, dst, delete=True)
+    assert os.readlink(dst / "link") == "target"
+    assert (dst / "a").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("which", ["src", "dst"])
+def test_a_root_that_cannot_be_looked_at_is_not_taken_for_missing(
+    which: str, src: Path, dst: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.stat
+
+    def dying(path: Any, **options: Any) -> os.stat_result:
+        if path == str(src.parent / which):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "stat", dying)
+    with pytest.raises(DiskError):
+        push(src, dst)
+    monkeypatch.undo()
+    assert not dst.exists()
+
+
+@pytest.mark.parametrize("becomes", ["nothing", "a file", "a link"])
+@pytest.mark.parametrize("wanted", ["removed", "replaced"])
+def test_a_directory_that_is_to_go_and_changes_meanwhile_is_drift(
+    wanted: str,
+    becomes: str,
+    src: Path,
+    dst: Path,
+    plant: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plant(dst, {"x/sub/f": b"1"})
+    if wanted == "replaced":
+        plant(src, {"x": b"file"})
+    real = PosixDisk.open_dir
+
+    def open_dir(self: PosixDisk, at: int, name: str) -> int:
+        if name == "x" and (dst / "x" / "sub").exists():
+            shutil.rmtree(dst / "x")
+            if becomes != "nothing":
+                plant(dst, {"x": b"other" if becomes == "a file" else "nowhere"})
+        return real(self, at, name)
+
+    monkeypatch.setattr(PosixDisk, "open_dir", open_dir)
+    with pytest.raises(Drift):
+        push(src, dst, delete=True)
+    assert os.path.lexists(dst / "x") is (becomes != "nothing")

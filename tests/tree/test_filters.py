@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,13 @@ def excluded(filters: Filters, path: str) -> bool:
         ([""], "a", False),
         (["[ab].c"], "a.c", True),
         (["[!ab].c"], "a.c", False),
+        (["a[!b]c"], "a/c", False),
+        (["a[!b]c"], "axc", True),
+        (["x[^b]*c"], "x/c", False),
+        (["[!]a]"], "]", False),
+        (["[!]a]"], "a", False),
+        (["[!]a]"], "b", True),
+        (["\\[!b]"], "[!b]", True),
         (["a?c"], "abc", True),
         (["a?c"], "a/c", False),
         (["*"], "with\nnewline", True),
@@ -187,3 +196,32 @@ def test_git_itself_agrees_on_random_patterns(tmp_path: Path) -> None:
 
 def _lines(rng: random.Random, words: list[str]) -> list[str]:
     return [("!" if rng.random() < 0.3 else "") + rng.choice(words) for _ in range(rng.randrange(4))]
+
+
+@pytest.fixture
+def soon() -> Iterator[None]:
+    """Fails what takes more than some seconds, instead of waiting for it for ever."""
+
+    def fail(*_: object) -> None:
+        raise TimeoutError("it backtracks")
+
+    former = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(5)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, former)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "out"),
+    [
+        ("*a*a*a*a*a*a*a*b", "a" * 100, False),
+        ("*a*a*a*a*a*a*a*b", "a" * 100 + "b", True),
+        ("a**b**c**d**e**f**g", "abcdef" * 30, False),
+        ("a**b**c**d**e**f**g", "abcdef" * 30 + "g", True),
+        ("*[ab]*[!c]*[ab]*[!c]*[ab]*[!c]*z", "ab" * 50, False),
+        ("/*a?*a?*a?*a?*a?*a?*a?*\\b/c", "a" * 150 + "/c", False),
+    ],
+)
+def test_no_pattern_takes_for_ever(soon: None, pattern: str, path: str, out: bool) -> None:
+    assert Filters([pattern]).excludes(path, is_dir=False) is out

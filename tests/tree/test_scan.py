@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -133,3 +134,28 @@ def test_names_that_are_not_utf8_come_through(tmp_path: Path) -> None:
         assert [os.fsencode(name) for name in listing(disk, at)] == [raw]
     finally:
         disk.close(at)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOMEM, errno.EINTR])
+def test_a_link_that_cannot_be_read_is_no_missing_link(
+    cursor: Cursor, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fails(cursor, number, monkeypatch)
+    with pytest.raises(OSError) as failure:
+        listing(cursor.disk, cursor.root)
+    assert failure.value.errno == number
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EINVAL])
+def test_a_link_that_is_gone_or_none_any_more_is_left_out(
+    cursor: Cursor, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fails(cursor, number, monkeypatch)
+    assert sorted(listing(cursor.disk, cursor.root)) == ["a", "b", "b.txt", "c"]
+
+
+def _fails(cursor: Cursor, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def readlink(at: int, name: str) -> str:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(cursor.disk, "readlink", readlink)

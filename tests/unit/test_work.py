@@ -281,6 +281,20 @@ def test_modes_change_in_place(make: Make) -> None:
     assert names(world)["dir"].names["inner"] == File(b"inner", 0o644, T + 3)
 
 
+def test_a_hard_linked_file_gets_a_successor_and_its_other_name_stays_as_it_is(make: Make) -> None:
+    world = make(BASE)
+    with world.root(world.base) as outside:
+        with world.place("file") as (at, name):
+            world.disk.link(at, name, outside, "other")
+        before = world.disk.lstat(outside, "other")
+        with world.unit() as unit:
+            unit.chmod("file", 0o751)
+        after = world.disk.lstat(outside, "other")
+    assert names(world)["file"] == File(b"content", 0o751, T + 1)
+    for field in ("ino", "mode", "uid", "gid", "size", "mtime_ns"):
+        assert getattr(after, f"st_{field}") == getattr(before, f"st_{field}")
+
+
 def test_the_mode_of_what_is_pending_changes_too(make: Make) -> None:
     world = make(BASE)
     with world.unit() as unit:
