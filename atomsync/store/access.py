@@ -26,8 +26,7 @@ def open_control(disk: Disk, path: str, state_dir: str | None = None, *, make: b
     root = _opening(lambda: disk.open_root(path), path)
     control = None
     try:
-        if make:
-            lock_root(disk, root, path, state_dir)
+        locked = make and lock_root(disk, root, path, state_dir)
         before = disk.fstat(root)
         made = make and _made(disk, root, path, state_dir)
         try:
@@ -43,6 +42,7 @@ def open_control(disk: Disk, path: str, state_dir: str | None = None, *, make: b
         if fd is None:
             return None
         control = Control(disk, root, fd, path, state_dir)
+        control.root_locked = locked
         if made:  # only by its descriptor: whoever owns the directory above may have exchanged the name
             control.made_ns = before.st_mtime_ns
             if disk.scandir(fd):  # another is in it already, or it is another one: then not ours to unmake

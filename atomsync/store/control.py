@@ -58,6 +58,7 @@ class Control:
         self._lock: int | None = None
         self._capabilities: Capabilities | None = None
         self.made_ns: int | None = None
+        self.root_locked = False
 
     @property
     def capabilities(self) -> Capabilities:
@@ -198,17 +199,18 @@ class Control:
 
     def unmake(self, *, root: bool = False) -> None:
         """Close. What we made, and in which nothing matters, goes: the control directory, and with
-        ``root`` the destination. Under the lock: without it another may be using them by now."""
+        ``root`` the destination. Under a lock: without one another may be using them by now."""
+        ours = self._lock is not None or self.root_locked
         try:
             if self.made_ns is not None and not self.has(UNIT) and not self.has(CONFLICTS):
-                if self._lock is not None:
+                if ours:
                     for name, _ in self.disk.scandir(self.fd):
                         remove_tree(self.disk, self.fd, name)
                 if self.state_dir is not None:
                     os.rmdir(self.state_dir)
                 else:
                     take_away(self.disk, self.root, self.made_ns)
-            if root and self._lock is not None:
+            if root and ours:
                 os.rmdir(self.where)
         except (OSError, AtomSyncError):
             pass  # a trace stays; it does no harm
@@ -280,10 +282,10 @@ def vanished(path: str) -> FileNotFoundError:
     return FileNotFoundError(errno.ENOENT, "it, or its control directory, is not there any more", path)
 
 
-def lock_root(disk: Disk, root: int, path: str, state_dir: str | None) -> None:
+def lock_root(disk: Disk, root: int, path: str, state_dir: str | None) -> bool:
     """Lock the destination itself, before anything is made in it: others may have another state directory.
 
-    Raises StoreLocked. Again for who has it already is nothing.
+    Raises StoreLocked. Again for who has it already is nothing. False where directories cannot be locked.
     """
 
     def signed() -> bytes:
@@ -302,5 +304,6 @@ def lock_root(disk: Disk, root: int, path: str, state_dir: str | None) -> None:
 
     try:
         lock.take(disk, root, path, signed)
-    except OSError:  # a filesystem that locks no directories, as NFS: then the lock file must do
-        return
+    except OSError:  # as on NFS: then the lock file must do
+        return False
+    return True
