@@ -42,7 +42,8 @@ _HANDLE_MAX_BYTES = 128
 class PosixDisk:
     """``fs.Disk`` on the operating system. Any number of threads may share one."""
 
-    _known: dict[int, bool] = {}  # noqa: RUF012  # mount id → whether _KNOWN, since the last open_root
+    def __init__(self) -> None:
+        self._known: dict[int, bool] = {}  # mount id → whether _KNOWN, since the last open_root
 
     # The hot loops call these: no wrapper where ``os`` already has the very call.
     close = staticmethod(os.close)

@@ -14,6 +14,7 @@ class HookedDisk(PosixDisk):
     """
 
     def __init__(self, hook: Hook | None = None) -> None:
+        super().__init__()
         self.hook = hook
         self.log: list[tuple[str, ...]] = []
 

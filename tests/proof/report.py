@@ -17,20 +17,21 @@ from tests.proof.figures import Figure
 KEPT = Path(__file__).parents[2] / "build" / "proof"
 LAYERS = (
     "model",
-    "plans",
-    "foreign",
-    "readers",
-    "sources",
-    "two at once",
-    "attackers",
-    "journals",
-    "fuzz",
     "kills",
+    "errors",
+    "lies",
     "door",
-    "images",
+    "power cuts",
     "shutdown",
     "full disks",
     "bad disks",
+    "readers",
+    "foreign",
+    "sources",
+    "attackers",
+    "forged",
+    "fuzz",
+    "at once",
 )
 MUTANTS = "mutants"
 

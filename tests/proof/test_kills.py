@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from atomsync.cli.app import group
 from tests.proof import traced
 from tests.proof.figures import FULL, Figures, Outcome, scaled
 from tests.proof.ground import COMMITTED, EARLIER, MIDWAY, MISSING, PLAIN, STAGED, Ground, Setting
@@ -69,6 +71,13 @@ def swept(figures: Figures, layer: str, case: str, ground: Ground, runs: Sequenc
     sweep(outcome, ground, runs)
     figures.add(layer, case, outcome)
     return outcome
+
+
+def test_every_command_is_swept_or_changes_nothing() -> None:
+    """Whoever adds a command that changes a destination adds it here."""
+    swept_here = {"push", "recover"}
+    harmless = {"status", "selftest"}  # which works in a directory of its own
+    assert set(group.list_commands(click.Context(group))) == swept_here | harmless
 
 
 @pytest.mark.parametrize("kind", KINDS)
