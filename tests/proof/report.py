@@ -20,7 +20,7 @@ LAYERS = (
     "kills",
     "errors",
     "lies",
-    "door",
+    "conformance",
     "power cuts",
     "shutdown",
     "full disks",
