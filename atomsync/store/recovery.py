@@ -40,9 +40,14 @@ class Recovery(NamedTuple):
 def recover(control: Control) -> Recovery:
     """Leave no unfinished unit. Needs the lock. Raises JournalError and touches nothing if in doubt."""
     remove_tree(control.disk, control.fd, PROBE)
+    found = _recover(control)
+    if control.names(RETIRED):
+        empty_retired(control)
+    return found
+
+
+def _recover(control: Control) -> Recovery:
     if not control.has(UNIT):
-        if control.names(RETIRED):
-            empty_retired(control)
         return Recovery(CLEAN)
     if not control.has(UNIT, JOURNAL):
         retire_as_waste(control, UNIT)

@@ -29,7 +29,7 @@ from atomsync.testing import (
     kill_at,
 )
 from atomsync.testing.crash import is_legal
-from tests.store.world import NEW, OLD, World, without_link_times
+from tests.store.world import NEW, OLD, World, opened, without_link_times
 
 Make = Callable[..., World]
 WEAKER: list[dict[str, bool]] = [
@@ -924,3 +924,11 @@ def test_a_stage_is_given_up_also_where_there_is_no_room_for_a_rename(simulate: 
     assert full
     assert "unit" not in world.control_names()
     assert world.tree() == OLD
+
+
+def test_recovery_empties_what_may_be_deleted_also_when_it_has_a_unit_to_finish(make: Make) -> None:
+    world = killed(make(OLD, NEW), at_commit_record, pushed)
+    with opened(world) as control, control.opened("retired") as at:
+        world.disk.mkdir(at, "0-unit")
+    assert world.recover().action == FINISHED
+    assert world.control_names("retired") == []
