@@ -304,7 +304,7 @@ class Trial:
             wrong += more + self._left(disk) + (self._gone(disk) if what in kept else [])
             if what not in allowed and self.old != self.new:
                 wrong.append(f"I3: {what}, where only {allowed} may be")
-            if _MEANS.get(action, what) != what:
+            if _MEANS.get(action, what) != what and self.old != self.new:
                 wrong.append(f"recovery said {action!r}, the tree is {what}")
             if conflicts:
                 wrong.append(f"I6: a conflict with nobody: {conflicts}")
