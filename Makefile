@@ -20,7 +20,7 @@ check: $(VENV)/test-installed
 
 # Every layer of docs/proof.md in full, and its figures; mounts filesystems, so as root. PROOF_ARGS="-k kills" for a part.
 proof: tools $(VENV)/proof-installed
-	rm -rf build/proof
+	$(if $(PROOF_ARGS),,rm -rf build/proof)
 	PROOF=full $(BIN)/python -m pytest -n 2 --dist worksteal $(PROOF_ARGS) tests/proof
 	$(BIN)/python -m tests.proof.report docs/proof.md
 

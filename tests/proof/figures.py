@@ -59,5 +59,5 @@ class Figures:
             numbers = {"judged": outcome.total, **outcome.counts, "violations": len(outcome.violations)}
         self.all.append(Figure(layer, case, {**numbers, **more}))
         if outcome is not None:
-            assert outcome.violations[:5] == []
+            assert not outcome.violations, "\n".join(outcome.violations[:5])
             assert outcome.total > 0, "nothing was judged"

@@ -75,10 +75,10 @@ def replaced(document: str, mark: str, lines: list[str]) -> str:
 
 
 def main(document: Path) -> None:
-    runs: list[dict[str, Any]] = [
-        json.loads(path.read_text()) for path in sorted(KEPT.glob("figures-*.json"))
-    ]
-    figures = [Figure(*found) for run in runs for found in run["figures"]]
+    paths = sorted(KEPT.glob("figures-*.json"), key=lambda path: path.stat().st_mtime)
+    runs: list[dict[str, Any]] = [json.loads(path.read_text()) for path in paths]
+    # A part that was run again stands for what it was before.
+    figures = [*{tuple(found[:2]): Figure(*found) for run in runs for found in run["figures"]}.values()]
     found = {figure.layer for figure in figures}
     missing = [layer for layer in (*LAYERS, MUTANTS) if layer not in found]
     if missing:
@@ -90,7 +90,7 @@ def main(document: Path) -> None:
         (figure for figure in figures if figure.layer != MUTANTS),
         key=lambda figure: (order.get(figure.layer, len(order)), figure.case),
     )
-    run = runs[0]
+    run = runs[-1]
     states = sum(int(figure.numbers.get("judged", 0)) for figure in proven)
     head = f"Last full run: {run['date']}, Linux {run['kernel']}, Python {run['python']}. "
     head += f"{states:,} states judged."
