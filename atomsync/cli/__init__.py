@@ -6,6 +6,7 @@ push     ``atomsync push``
 recover  ``atomsync recover``
 status   ``atomsync status``
 selftest ``atomsync selftest``
+signals  SIGINT and SIGTERM as a wish
 render   what a person reads
 records  what a program reads (``--json``)
 bar      the progress bar on a terminal

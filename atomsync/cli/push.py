@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import signal
 import sys
-from collections.abc import Iterator
 
 import click
 
 from atomsync.cli import records, render
 from atomsync.cli.options import json_option, state_dir_option
+from atomsync.cli.signals import stopping
 from atomsync.errors import Interrupted, UsageError
 from atomsync.store.progress import Progress
 from atomsync.store.store import KEEP_UNITS
@@ -138,7 +137,7 @@ def command(
     gc.disable()  # a push makes a tuple for each path and no cycles: looking for them costs 8 %
     filters = Filters(_lines(ctx.meta["patterns"]), gitignore=gitignore)
     bar = sys.stderr is not None and sys.stderr.isatty() and not (quiet or as_json)
-    with _listening(bar) as progress:
+    with stopping(_progress(bar)) as progress:
         report = push(
             src,
             dst,
@@ -190,26 +189,12 @@ def _tell(report: Report, *, verbose: bool, quiet: bool, as_json: bool) -> None:
     click.echo(render.summary(report, phases=verbose))
 
 
-@contextlib.contextmanager
-def _listening(bar: bool) -> Iterator[Progress]:
-    """A progress that SIGINT and SIGTERM stop, at the next point where stopping is free."""
-    if bar:
-        from atomsync.cli.bar import BarProgress  # rich costs 50 ms, and only a terminal has a bar
+def _progress(bar: bool) -> Progress:
+    if not bar:
+        return Progress()
+    from atomsync.cli.bar import BarProgress  # rich costs 50 ms, and only a terminal has a bar
 
-        progress: Progress = BarProgress()
-    else:
-        progress = Progress()
-
-    def stop(number: int, _frame: object) -> None:
-        progress.stopping = signal.Signals(number).name
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield progress
-    finally:
-        progress.close()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return BarProgress()
 
 
 def _lines(order: list[tuple[str, str]]) -> list[str]:

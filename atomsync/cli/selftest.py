@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 from collections.abc import Iterator
 
 import click
 
 from atomsync.cli import records, render
 from atomsync.cli.options import json_option
+from atomsync.cli.signals import stopping
 from atomsync.errors import Interrupted
 from atomsync.store.progress import Progress
 from atomsync.testing.selftest import Check, Found, Result, scratch, selftest
@@ -39,7 +38,7 @@ def command(dst: str, *, seconds: float, as_json: bool) -> int:
 
     Exit status 0: every promise held. 43: one did not; do not trust this filesystem with atomsync.
     """
-    with _stopping() as progress, scratch(dst) as where:
+    with stopping(_Stoppable()) as progress, scratch(dst) as where:
         if not as_json:
             click.echo(f"selftest in {shown(where)} (removed at the end), for about {seconds:g} s")
         result = selftest(where, seconds, progress)
@@ -52,25 +51,11 @@ def command(dst: str, *, seconds: float, as_json: bool) -> int:
 
 
 class _Stoppable(Progress):
+    """Stops at any point: the scratch directory is removed all the same."""
+
     def check(self) -> None:
         if self.stopping:
             raise Interrupted(f"stopped by {self.stopping}", "the scratch directory was removed")
-
-
-@contextlib.contextmanager
-def _stopping() -> Iterator[Progress]:
-    """SIGINT and SIGTERM stop the test at its next point; the scratch directory is still removed."""
-    progress = _Stoppable()
-
-    def stop(number: int, _frame: object) -> None:
-        progress.stopping = signal.Signals(number).name
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield progress
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def weaker(found: Found) -> Iterator[str]:

@@ -3,7 +3,8 @@
 Descriptors are small integers, of directories or files. Names are single components, as ``str`` with
 surrogate escapes for bytes that are not UTF-8. Every verb raises ``OSError`` with the errno a POSIX
 system gives; no verb follows a symbolic link in its last component. A verb that changes something has
-no effect at all when it raises, except ``write`` and ``append``, which may have written a part.
+no effect at all when it raises, except ``write``, which may have written a part, and ``set_meta``, which
+may have set the owner but not the mode, or both but not the time.
 
 Nothing is durable before ``fsync`` or ``syncfs`` returned: not the bytes, not the names.
 """

@@ -38,16 +38,16 @@ JOURNAL_MAX_BYTES = 1 << 30
 _ENTRY_BYTES = 256  # more than the numbers of an entry take
 COMMIT_SPACE_BYTES = 64
 _KINDS = {FILE, DIR, LINK, OTHER}
-_SECONDS_MAX = 1 << 63  # of a time_t; -1 is an owner that is left as it is
-_OWNERS = (-1, (1 << 32) - 1)
+_OWNERS = (-1, (1 << 32) - 1)  # -1: left as it is
+_TIMES = (-(10**9 << 63), (10**9 << 63) - 1)  # in ns, of a time_t of 64 bits
 _RANGES = (
     (0, 0o7777),
     (0, 1 << 63),
-    (-_SECONDS_MAX * 1_000_000_000, _SECONDS_MAX * 1_000_000_000 - 1),
+    _TIMES,
     _OWNERS,
     _OWNERS,
     *[(0, 1 << 64)] * 2,
-    (-_SECONDS_MAX * 1_000_000_000, _SECONDS_MAX * 1_000_000_000 - 1),
+    _TIMES,
     (0, 1 << 1024),
 )
 """Least and greatest of an entry's numbers, from ``mode`` to ``gid`` and from ``ino`` to ``generation``."""

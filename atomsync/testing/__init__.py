@@ -9,6 +9,7 @@ medium    the write-back cache and what is below it
 lookup    finding names in it
 snapshot  the whole tree of a simulated disk as a literal
 trees     trees as literals, built and read over any disk
+selftest  what ``atomsync selftest`` tries on a real filesystem, on ``ground`` of its own
 
     disk = SimDisk("ordered")
     at = disk.open_root("/")

@@ -23,6 +23,7 @@ from atomsync.errors import DiskError, Drift, RootError, from_oserror
 from atomsync.fs.capabilities import Capabilities, probe
 from atomsync.fs.disk import Space
 from atomsync.fs.posix import PosixDisk
+from atomsync.fs.roots import is_dir
 from atomsync.store.progress import Progress
 from atomsync.store.removal import remove_tree
 from atomsync.testing.faults import Hook, fail_at
@@ -71,7 +72,7 @@ class Result(NamedTuple):
 @contextlib.contextmanager
 def scratch(path: str) -> Iterator[str]:
     """A new directory in ``path``, removed at the end with all that is in it; the time of ``path`` stays."""
-    if not os.path.isdir(path):
+    if not is_dir(path):
         why = "it is not a directory" if os.path.lexists(path) else "it does not exist"
         raise RootError(f"cannot test {shown(path)}", why, "DST names a directory that exists.")
     disk = PosixDisk()

@@ -74,15 +74,12 @@ def replaced(document: str, mark: str, lines: list[str]) -> str:
     return done
 
 
-def main(document: Path) -> None:
-    paths = sorted(KEPT.glob("figures-*.json"), key=lambda path: path.stat().st_mtime)
+def main(document: Path, kept: Path = KEPT) -> None:
+    """Print what was kept; put it into ``document``, if every layer ran. SystemExit if nothing did."""
+    paths = sorted(kept.glob("figures-*.json"), key=lambda path: path.stat().st_mtime)
     runs: list[dict[str, Any]] = [json.loads(path.read_text()) for path in paths]
     # A part that was run again stands for what it was before.
     figures = [*{tuple(found[:2]): Figure(*found) for run in runs for found in run["figures"]}.values()]
-    found = {figure.layer for figure in figures}
-    missing = [layer for layer in (*LAYERS, MUTANTS) if layer not in found]
-    if missing:
-        print("these layers did not run (the tests say why):", ", ".join(missing))
     if not figures:
         raise SystemExit("nothing ran, so nothing is proven")
     order = {layer: at for at, layer in enumerate(LAYERS)}
@@ -90,18 +87,20 @@ def main(document: Path) -> None:
         (figure for figure in figures if figure.layer != MUTANTS),
         key=lambda figure: (order.get(figure.layer, len(order)), figure.case),
     )
-    run = runs[-1]
     states = sum(int(figure.numbers.get("judged", 0)) for figure in proven)
-    head = f"Last full run: {run['date']}, Linux {run['kernel']}, Python {run['python']}. "
+    head = "Last full run: {date}, Linux {kernel}, Python {python}. ".format_map(runs[-1])
     head += f"{states:,} states judged."
-    text = document.read_text()
-    text = replaced(text, "figures", [head, "", *figures_table(proven)])
+    table = [head, "", *figures_table(proven)]
+    print(*table, sep="\n")
+    missing = {*LAYERS, MUTANTS} - {figure.layer for figure in figures}
+    if missing:
+        print(f"{document} stays as it is: these layers did not run:", ", ".join(sorted(missing)))
+        return
     mutants = sorted(
         (figure for figure in figures if figure.layer == MUTANTS), key=lambda figure: figure.case
     )
-    text = replaced(text, "mutants", mutants_table(mutants))
-    document.write_text(text)
-    print(head)
+    text = replaced(document.read_text(), "figures", table)
+    document.write_text(replaced(text, "mutants", mutants_table(mutants)))
 
 
 def _number(value: object) -> str:
