@@ -88,10 +88,11 @@ def main(document: Path, kept: Path = KEPT) -> None:
         key=lambda figure: (order.get(figure.layer, len(order)), figure.case),
     )
     states = sum(int(figure.numbers.get("judged", 0)) for figure in proven)
-    head = "Last full run: {date}, Linux {kernel}, Python {python}. ".format_map(runs[-1])
+    head = "{date}, Linux {kernel}, Python {python}. ".format_map(runs[-1])
     head += f"{states:,} states judged."
     table = [head, "", *figures_table(proven)]
     print(*table, sep="\n")
+    table[0] = f"Last full run: {head}"
     missing = {*LAYERS, MUTANTS} - {figure.layer for figure in figures}
     if missing:
         print(f"{document} stays as it is: these layers did not run:", ", ".join(sorted(missing)))
