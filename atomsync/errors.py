@@ -23,11 +23,14 @@ __all__ = [
     "Interrupted",
     "JournalError",
     "NoSpace",
+    "NotWatched",
     "PendingRollback",
     "RootError",
+    "RootReplaced",
     "RootsOverlap",
     "SourceUnstable",
     "StoreLocked",
+    "TimedOut",
     "UnitStateError",
     "UsageError",
     "from_oserror",
@@ -38,7 +41,8 @@ class AtomSyncError(Exception):
     """The root of the tree: nothing atomsync raises on purpose lies outside it.
 
     ``what`` says what could not be done and to which path, ``why`` the reason, ``hint`` the next
-    step for the person (naming the flag that overrides, where there is one).
+    step for the person (naming the flag that overrides, where there is one). ``path`` is the one path of
+    the source that is at fault, if it is one: without it the others could go on.
     """
 
     exit_status: ClassVar[int] = 70
@@ -47,6 +51,7 @@ class AtomSyncError(Exception):
     def __init__(self, what: str, why: str = "", hint: str = "") -> None:
         super().__init__(what)
         self.what, self.why, self.hint = what, why, hint
+        self.path: str | None = None
 
     def __str__(self) -> str:
         return (f"{self.what}: {self.why}" if self.why else self.what) + (
@@ -64,6 +69,12 @@ class RootError(AtomSyncError):
     """SRC or DST is missing or is not a directory."""
 
     exit_status, code = 3, "root"
+
+
+class RootReplaced(AtomSyncError):
+    """SRC or DST, or a mount point in SRC, is not what it was: unmounted, or another directory by its name."""
+
+    exit_status, code = 45, "replaced"
 
 
 class RootsOverlap(AtomSyncError):
@@ -108,6 +119,12 @@ class GuardTripped(AtomSyncError):
     exit_status, code = 25, "guard"
 
 
+class TimedOut(AtomSyncError):
+    """What was waited for did not happen within the time the caller gave."""
+
+    exit_status, code = 30, "timeout"
+
+
 class StoreLocked(AtomSyncError):
     """Another process holds the store."""
 
@@ -142,6 +159,12 @@ class ControlUntrusted(AtomSyncError):
     """The control directory could have been prepared by somebody else; it is not used."""
 
     exit_status, code = 48, "control"
+
+
+class NotWatched(AtomSyncError):
+    """No ``atomsync watch`` answers for this destination."""
+
+    exit_status, code = 50, "not-watched"
 
 
 class UnitStateError(AtomSyncError):
@@ -183,8 +206,9 @@ _HINTS = {
 }
 
 
-def from_oserror(error: OSError, what: str) -> AtomSyncError:
-    """The member of the tree that tells who must act on ``error``, met while doing ``what``."""
+def from_oserror(error: OSError, what: str, path: str | None = None) -> AtomSyncError:
+    """The member of the tree that tells who must act on ``error``, met while doing ``what``; ``path`` is
+    the path of the source that is at fault, if one is."""
     number = error.errno or 0
     kind: type[AtomSyncError] = DiskError
     if number in _SPACE:
@@ -193,4 +217,6 @@ def from_oserror(error: OSError, what: str) -> AtomSyncError:
         kind = AccessError
     elif number in _LIMIT:
         kind = DestinationLimit
-    return kind(what, error.strerror or str(error), _HINTS.get(number, ""))
+    found = kind(what, error.strerror or str(error), _HINTS.get(number, ""))
+    found.path = path
+    return found

@@ -20,8 +20,12 @@ from atomsync.tree.path import shown
 
 _COMMANDS = {
     "push": "Make DST hold the contents of SRC, in one all-or-nothing unit.",
+    "watch": "Follow SRC: commit its changes to DST as they come, batch by batch.",
+    "flush": "Wait until what SRC holds now is committed, by the watch of DST.",
+    "pause": "Let the watch of DST commit nothing until it is resumed.",
+    "resume": "Let the watch of DST go on.",
     "recover": "Finish or undo what a crash left in DST.",
-    "status": "Show the last unit of DST, and whether one is unfinished.",
+    "status": "Show the last unit of DST, whether one is unfinished, and its watch.",
     "selftest": "Try on DST's filesystem whether it keeps what atomsync promises.",
 }
 
@@ -58,6 +62,7 @@ def group() -> None:
     atomsync push site/ /srv/www            copy what is new or changed
     atomsync push --delete site/ /srv/www   mirror: also remove what SRC lacks
     atomsync push -n site/ /srv/www         only say what would happen
+    atomsync watch site/ /srv/www           follow it: commit changes as they come
     """
 
 

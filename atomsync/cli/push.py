@@ -10,95 +10,24 @@ import sys
 import click
 
 from atomsync.cli import records, render
-from atomsync.cli.options import json_option, state_dir_option
+from atomsync.cli.options import PairCommand, json_option, pair_options, pattern_lines
 from atomsync.cli.signals import stopping
-from atomsync.errors import Interrupted, UsageError
+from atomsync.errors import Interrupted
 from atomsync.store.progress import Progress
-from atomsync.store.store import KEEP_UNITS
 from atomsync.sync.push import Report, push
-from atomsync.tree.filters import Filters, exclude_line, include_line
-from atomsync.tree.path import shown
-
-_PATTERNS = ("exclude", "include", "exclude_from")
-
-
-class PushCommand(click.Command):
-    """Remembers in which order the pattern options stood: the last match decides."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        values, _, order = self.make_parser(ctx).parse_args(list(args))
-        given = {name: iter(values.get(name) or ()) for name in _PATTERNS}
-        ctx.meta["patterns"] = [(str(p.name), next(given[str(p.name)])) for p in order if p.name in given]
-        return super().parse_args(ctx, args)
+from atomsync.tree.filters import Filters
 
 
 @click.command(
     "push",
-    cls=PushCommand,
+    cls=PairCommand,
     epilog="Exit status: 0 done, 1 usage, 3 no such directory, 13 permission, 20 interrupted, 24 source kept "
     "changing, 25 guard, 40 locked, 41 drift, 44 no space, 46 journal; all in docs/exit-statuses.md.",
 )
 @click.argument("src", metavar="SRC")
 @click.argument("dst", metavar="DST")
-@click.option(
-    "--delete", is_flag=True, help="Also remove from DST what SRC does not have. Default: remove nothing."
-)
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be done; touch nothing.")
-@click.option("-c", "--checksum", is_flag=True, help="Compare files by content instead of by size and mtime.")
-@click.option(
-    "--exclude",
-    multiple=True,
-    expose_value=False,
-    metavar="PATTERN",
-    help="Leave out what matches (gitignore pattern).",
-)
-@click.option(
-    "--include",
-    multiple=True,
-    expose_value=False,
-    metavar="PATTERN",
-    help="Take in again; the last match decides.",
-)
-@click.option(
-    "--exclude-from",
-    multiple=True,
-    expose_value=False,
-    metavar="FILE",
-    help="Read gitignore patterns from FILE.",
-)
-@click.option("--gitignore", is_flag=True, help="Honour the .gitignore files in SRC.")
-@click.option("-x", "--one-file-system", is_flag=True, help="Do not enter other filesystems mounted in SRC.")
-@click.option(
-    "--on-unstable",
-    type=click.Choice(["fail", "skip"]),
-    default="fail",
-    show_default=True,
-    help="What to do with files that keep changing while they are staged.",
-)
-@click.option(
-    "--durability",
-    type=click.Choice(["full", "none"]),
-    default="full",
-    show_default=True,
-    help="full: survive a power cut. none: only a killed process.",
-)
-@click.option(
-    "--verify",
-    type=click.Choice(["readback", "media"]),
-    default="readback",
-    show_default=True,
-    help="Check staged files against what the filesystem, or the medium, gives back.",
-)
-@state_dir_option
-@click.option(
-    "--keep",
-    type=click.IntRange(0),
-    default=KEEP_UNITS,
-    show_default=True,
-    metavar="N",
-    help="How many finished units to keep, with the versions they displaced.",
-)
-@click.option("-m", "--message", default="", help="A note to keep with the unit.")
+@pair_options
 @click.option("-v", "--verbose", is_flag=True, help="One line for each changed path.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @json_option
@@ -135,7 +64,7 @@ def command(
       atomsync push -n -v config/ /etc/myapp
     """
     gc.disable()  # a push makes a tuple for each path and no cycles: looking for them costs 8 %
-    filters = Filters(_lines(ctx.meta["patterns"]), gitignore=gitignore)
+    filters = Filters(pattern_lines(ctx.meta["patterns"]), gitignore=gitignore)
     bar = sys.stderr is not None and sys.stderr.isatty() and not (quiet or as_json)
     with stopping(_progress(bar)) as progress:
         report = push(
@@ -195,23 +124,3 @@ def _progress(bar: bool) -> Progress:
     from atomsync.cli.bar import BarProgress  # rich costs 50 ms, and only a terminal has a bar
 
     return BarProgress()
-
-
-def _lines(order: list[tuple[str, str]]) -> list[str]:
-    lines: list[str] = []
-    for name, value in order:
-        if name == "exclude":
-            lines.append(exclude_line(value))
-        elif name == "include":
-            lines.append(include_line(value))
-        else:
-            try:
-                with open(value, encoding="utf-8", errors="surrogateescape") as file:
-                    lines += file.read().splitlines()
-            except OSError as error:
-                raise UsageError(
-                    f"cannot read the patterns in {shown(value)}",
-                    error.strerror or "",
-                    "--exclude-from names a file with one gitignore pattern a line.",
-                ) from None
-    return lines

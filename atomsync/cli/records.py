@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from atomsync.cli.render import tally
 from atomsync.errors import AtomSyncError
@@ -14,21 +15,48 @@ from atomsync.plan.change import Change
 from atomsync.store.recovery import CLEAN, Recovery
 from atomsync.store.store import Status
 from atomsync.sync.push import Report
+from atomsync.sync.watching import Coverage
 
 SCHEMA = 1
+_OWN_NAMES = ("coverage", "held", "set-aside", "missed")  # the rest of what a watch tells is called watch-...
 
 
 def push(report: Report, *, verbose: bool) -> Iterator[str]:
+    for event, fields in _told(report, verbose=verbose):
+        yield _line(event, **fields)
+
+
+def watch(
+    event: str, where: Mapping[str, object], fields: Mapping[str, Any], *, verbose: bool
+) -> Iterator[str]:
+    """What a watch tells of one pair; ``where`` names that pair."""
+    if event == "synced":
+        lag = {"lag_ms": round(fields["lag_s"] * 1000, 3)} if "lag_s" in fields else {}
+        for name, told in _told(fields["report"], verbose=verbose):
+            yield _line(name, **where, **told, **(lag if name == "receipt" else {}))
+        return
+    plain: dict[str, object] = {**where}
+    for name, value in fields.items():
+        if isinstance(value, AtomSyncError):
+            plain |= _error(value)
+        elif isinstance(value, Coverage):
+            plain |= value._asdict()
+        else:
+            plain[name] = value
+    yield _line(event if event in _OWN_NAMES else f"watch-{event}", **plain)
+
+
+def _told(report: Report, *, verbose: bool) -> Iterator[tuple[str, dict[str, object]]]:
     if report.recovery.action != CLEAN:
-        yield recovery(report.recovery)
+        yield "recovered", _recovery(report.recovery)
     if verbose:
         for change in sorted(report.changes):
             if change.visible:
-                yield _change(change)
+                yield "change", _change(change)
     for path, kind in sorted(report.left_out.items()):
-        yield _line("left-out", path=path, kind=kind)
+        yield "left-out", {"path": path, "kind": kind}
     for path in report.skipped:
-        yield _line("skipped", path=path)
+        yield "skipped", {"path": path}
     common = {
         "unchanged": report.unchanged,
         "seconds": round(report.seconds, 6),
@@ -37,42 +65,60 @@ def push(report: Report, *, verbose: bool) -> Iterator[str]:
     receipt = report.receipt
     if receipt is None:
         created, updated, removed = tally(report.changes)
-        yield _line("plan", created=created, updated=updated, removed=removed, **common)
+        yield "plan", {"created": created, "updated": updated, "removed": removed, **common}
         return
-    yield _line(
+    yield (
         "receipt",
-        unit=receipt.unit_id or None,
-        created=receipt.created,
-        updated=receipt.updated,
-        removed=receipt.removed,
-        bytes=receipt.bytes,
-        window_ms=round(receipt.window_ms, 3),
-        swap_class=receipt.swap_class,
-        durability=receipt.durability,
-        warnings=list(receipt.warnings),
-        **common,
+        {
+            "unit": receipt.unit_id or None,
+            "created": receipt.created,
+            "updated": receipt.updated,
+            "removed": receipt.removed,
+            "bytes": receipt.bytes,
+            "window_ms": round(receipt.window_ms, 3),
+            "swap_class": receipt.swap_class,
+            "durability": receipt.durability,
+            "warnings": list(receipt.warnings),
+            **common,
+        },
     )
 
 
 def recovery(found: Recovery) -> str:
-    return _line(
-        "recovered",
-        action=found.action,
-        unit=found.unit_id or None,
-        why=found.why,
-        conflicts=[conflict._asdict() for conflict in found.conflicts],
-    )
+    return _line("recovered", **_recovery(found))
 
 
-def status(found: Status) -> str:
+def _recovery(found: Recovery) -> dict[str, object]:
+    return {
+        "action": found.action,
+        "unit": found.unit_id or None,
+        "why": found.why,
+        "conflicts": [conflict._asdict() for conflict in found.conflicts],
+    }
+
+
+def status(found: Status | None, watched: Mapping[str, Any] | None, trouble: str) -> str:
+    """``found`` is None where the destination cannot be looked at now; ``trouble`` says why."""
+    shown = found or Status(False, None, "", "", ())
     return _line(
         "status",
-        exists=found.exists,
-        last=found.last and found.last._asdict(),
-        unfinished=found.unfinished or None,
-        holder=found.holder or None,
-        conflicts=list(found.conflicts),
+        exists=shown.exists,
+        last=shown.last and shown.last._asdict(),
+        unfinished=shown.unfinished or None,
+        holder=shown.holder or None,
+        conflicts=list(shown.conflicts),
+        trouble=trouble or None,
+        watch=watched,
     )
+
+
+def flushed(unit: str) -> str:
+    return _line("flushed", unit=unit or None)
+
+
+def switched(state: str) -> str:
+    """After ``pause`` and ``resume``."""
+    return _line("state", state=state)
 
 
 def selftest(fields: Mapping[str, object]) -> str:
@@ -80,21 +126,24 @@ def selftest(fields: Mapping[str, object]) -> str:
 
 
 def failure(error: AtomSyncError) -> str:
-    return _line(
-        "error",
-        code=error.code,
-        exit_status=error.exit_status,
-        what=error.what,
-        why=error.why,
-        hint=error.hint,
-    )
+    return _line("error", **_error(error))
 
 
-def _change(change: Change) -> str:
+def _error(error: AtomSyncError) -> dict[str, object]:
+    return {
+        "code": error.code,
+        "exit_status": error.exit_status,
+        "what": error.what,
+        "why": error.why,
+        "hint": error.hint,
+    }
+
+
+def _change(change: Change) -> dict[str, object]:
     entry = change.new or change.old
     assert entry is not None
     what = "create" if change.old is None else "remove" if change.new is None else "update"
-    return _line("change", change=what, path=change.path, kind=entry.kind, content=change.content)
+    return {"change": what, "path": change.path, "kind": entry.kind, "content": change.content}
 
 
 def _line(event: str, **fields: object) -> str:

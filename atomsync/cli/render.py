@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from atomsync.errors import AtomSyncError
 from atomsync.plan.change import Change
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.store.store import Status
 from atomsync.sync.push import Report
+from atomsync.sync.watching import Coverage
 from atomsync.tree.entry import DIR, LINK, Entry
 from atomsync.tree.path import shown
 
 _LISTED_MAX = 10
+_EVENTS = {"held": "still being written, held back", "missed": "found by a rescan, no event had told of them"}
+_COUNTED = {
+    "overflows": "overflows",
+    "reattached": "times attached anew",
+    "rescans": "rescans",
+    "missed": "changes missed by events",
+}
 
 
 def failure(error: AtomSyncError) -> str:
@@ -108,6 +118,80 @@ def status(found: Status) -> Iterator[str]:
     yield f"lock: {found.holder or 'free'}"
     if found.conflicts:
         yield f"conflicts kept: {_some(list(found.conflicts))}"
+
+
+def watch(event: str, fields: Mapping[str, Any], *, verbose: bool) -> Iterator[tuple[str, bool]]:
+    """The lines for what a watch tells, and whether each is trouble or a notice."""
+    if event == "synced":
+        report: Report = fields["report"]
+        for line in notices(report):
+            yield line, True
+        if verbose:
+            for line in changes(report.changes):
+                yield line, False
+        lag = f" · lag {fields['lag_s'] * 1000:.0f} ms" if "lag_s" in fields else ""
+        yield summary(report, phases=verbose).replace("\n", " · ") + lag, False
+    elif event == "retrying":
+        yield f"{_on_one_line(fields['error'])} · next try in {fields['next_try_s']:.1f} s", True
+    elif event == "reload-failed":
+        yield f"going on as before: {_on_one_line(fields['error'])}", True
+    elif event == "coverage":
+        coverage: Coverage = fields["coverage"]
+        why = f" ({shown(fields['why'])})" if fields["why"] else ""
+        yield f"coverage: {_coverage(coverage._asdict())}{why}", not coverage.complete
+        for gap in coverage.gaps:
+            yield f"  gap: {shown(gap)}", True
+    elif event in ("held", "missed"):
+        yield (
+            f"{_EVENTS[event]}: {_some([shown(path or '.') for path in fields['paths']])}",
+            event == "missed",
+        )
+    elif event == "set-aside":
+        yield f"set aside: {shown(fields['path'] or '.')}: {shown(fields['why'])}", True
+    elif event == "metrics":
+        yield f"metrics at {fields['url']}", False
+    elif event == "reloaded":
+        yield "config read again: {kept} kept, {started} started, {stopped} stopped".format(**fields), False
+    else:
+        yield event + (f": {_on_one_line(fields['why'])}" if fields.get("why") else ""), event == "paused"
+
+
+def watched(found: Mapping[str, Any]) -> Iterator[str]:
+    """The watch of a destination, as it answered to ``status``."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["since_ns"] / 1e9))
+    yield f"watch: {found['state']} · from {shown(found['source'])} · process {found['pid']} since {since}"
+    if found["why"]:
+        yield f"  why: {_on_one_line(found['why'])}"
+    yield f"coverage: {_coverage(found['coverage'])}"
+    for gap in found["coverage"]["gaps"]:
+        yield f"  gap: {shown(gap)}"
+    yield (
+        f"lag: {found['lag_s']:.1f} s · {found['queue']:,} hints wait · {found['units']:,} units"
+        f" · {size(found['bytes'])} since it started"
+    )
+    if found["held"]:
+        yield f"still being written: {_some([shown(path) for path in found['held']])}"
+    for path, why in found["set_aside"].items():
+        yield f"set aside: {shown(path or '.')}: {shown(why)}"
+    if found["errors"]:
+        again = "" if found["next_try_s"] is None else f" · next try in {found['next_try_s']:.1f} s"
+        yield f"errors: {found['errors']:,} · the last: {_on_one_line(found['last_error'])}{again}"
+
+
+def _coverage(found: Mapping[str, Any]) -> str:
+    told = [
+        "complete" if found["complete"] else "with gaps",
+        f"by {found['mode']}",
+        f"{found['directories']:,} directories",
+    ]
+    if found["proved_s"] is not None:
+        told.append(f"proved {found['proved_s']:.0f} s ago")
+    told += [f"{found[name]:,} {text}" for name, text in _COUNTED.items() if found[name]]
+    return " · ".join(told)
+
+
+def _on_one_line(text: object) -> str:
+    return shown("; ".join(part.strip() for part in str(text).splitlines()))
 
 
 def tally(found: Iterable[Change]) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Which paths below a directory are mount points.
+"""The kernel's table of mounts: which paths below a directory are mount points, and of what.
 
 ``st_dev`` alone does not show a bind mount of the same filesystem, yet no rename crosses it (EXDEV)
 and the mount point itself cannot be renamed (EBUSY). The kernel's own table shows them all.
@@ -8,18 +8,45 @@ from __future__ import annotations
 
 import os
 import re
+from typing import NamedTuple
 
 _TABLE = "/proc/self/mountinfo"
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
-def mounts_below(directory: str) -> frozenset[str]:
-    """Relative paths of the mount points strictly below ``directory``; empty where no table exists."""
+class Mount(NamedTuple):
+    """``device``: the filesystem's, as st_dev has it (on btrfs each subvolume has one of its own besides)."""
+
+    id: int
+    point: str
+    device: int
+    fs_type: str
+
+
+def mounts() -> list[Mount]:
+    """Every mount, later ones after those they hide; empty where no table exists. Looks at no filesystem."""
     try:
         with open(_TABLE, encoding="utf-8", errors="surrogateescape") as table:
-            lines = table.readlines()
+            return [_mount(line) for line in table]
     except OSError:
-        return frozenset()
+        return []
+
+
+def mounts_below(directory: str) -> frozenset[str]:
+    """Relative paths of the mount points strictly below ``directory``; empty where no table exists."""
+    return frozenset(below(directory))
+
+
+def below(directory: str) -> dict[str, Mount]:
+    """The mounts strictly below ``directory`` by relative path; of several at one point, the uppermost."""
     root = os.path.realpath(directory).rstrip("/") + "/"
-    points = (_OCTAL.sub(lambda m: chr(int(m[1], 8)), line.split(" ")[4]) for line in lines)
-    return frozenset(point[len(root) :] for point in points if point.startswith(root) and point != root)
+    found = (mount for mount in mounts() if mount.point.startswith(root) and mount.point != root)
+    return {mount.point[len(root) :]: mount for mount in found}
+
+
+def _mount(line: str) -> Mount:
+    # id, parent, major:minor, root in it, mount point, options, any number of tags, "-", type, ...
+    words = line.split(" ")
+    major, minor = words[2].split(":")
+    point = _OCTAL.sub(lambda m: chr(int(m[1], 8)), words[4])
+    return Mount(int(words[0]), point, os.makedev(int(major), int(minor)), words[words.index("-", 6) + 1])

@@ -23,11 +23,13 @@ def check_names(steps: Iterable[Step], name_max: int) -> None:
         if len(path) > name_max // 4 and len(os.fsencode(path.rpartition("/")[2])) > name_max
     ]
     if too_long:
-        raise DestinationLimit(
+        error = DestinationLimit(
             f"{_counted(too_long, 'name')} too long for the destination",
             f"its filesystem allows {name_max} bytes: {_listed(too_long)}",
             "Shorten the names, or leave them out with --exclude.",
         )
+        error.path = too_long[0]
+        raise error
 
 
 def check_mounts(steps: Iterable[Step], mounts: Collection[str]) -> None:
@@ -51,6 +53,8 @@ def check_space(steps: Iterable[Step], space: Space) -> None:
     block = space.block_size
     need_bytes = need_inodes = 0
     for _, entry in _entering(steps):
+        if entry.digest:
+            continue  # known already: it gets a second name
         need_inodes += 1
         need_bytes += -(-entry.size // block) * block
     if need_bytes > space.bytes_free:
@@ -101,7 +105,7 @@ def _entering(steps: Iterable[Step]) -> Iterable[tuple[str, Entry]]:
 
 def bytes_entering(steps: Iterable[Step]) -> tuple[int, int]:
     """``(files, bytes)`` that staging will copy, for the progress bar."""
-    sizes = [entry.size for _, entry in _entering(steps) if entry.kind == FILE]
+    sizes = [entry.size for _, entry in _entering(steps) if entry.kind == FILE and not entry.digest]
     return len(sizes), sum(sizes)
 
 

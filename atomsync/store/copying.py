@@ -50,7 +50,7 @@ def copy_file(source: Source, slots: Cursor, job: Job, progress: Progress) -> st
     except OSError as error:
         if error.errno in _MOVED:
             return None
-        raise from_oserror(error, f"cannot read {shown(path)}") from None
+        raise from_oserror(error, f"cannot read {shown(path)}", path) from None
     try:
         if not _is(disk.fstat(reading), entry):
             return None
@@ -129,7 +129,7 @@ def digest_of(source: Source, path: str) -> str:
     except OSError as error:
         if error.errno in _MOVED:
             return ""
-        raise from_oserror(error, f"cannot read {shown(path)}") from None
+        raise from_oserror(error, f"cannot read {shown(path)}", path) from None
 
 
 def is_unchanged(source: Source, path: str, entry: Entry) -> bool:
@@ -143,7 +143,7 @@ def is_unchanged(source: Source, path: str, entry: Entry) -> bool:
     except OSError as error:
         if error.errno in _MOVED:
             return False
-        raise from_oserror(error, f"cannot read {shown(path)}") from None
+        raise from_oserror(error, f"cannot read {shown(path)}", path) from None
     now = entry_of(found)
     return (now.kind, now.size, now.ino, now.ctime_ns) == (entry.kind, entry.size, entry.ino, entry.ctime_ns)
 

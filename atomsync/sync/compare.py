@@ -24,10 +24,12 @@ from atomsync.tree.racy import may_be_racy
 from atomsync.tree.scan import listing
 
 _GITIGNORE_MAX_BYTES = 1 << 20
+Pairs = list[tuple[str, Entry, Entry | None]]  # directories with their entries on both sides
 
 
 class Rules(NamedTuple):
-    """What is in scope and what counts as a difference. ``skipped`` paths are left alone on both sides."""
+    """What is in scope and what counts as a difference. ``skipped`` paths are left alone on both sides;
+    with ``rest_ns`` so are source files that changed less than that before the scan."""
 
     filters: Filters
     ownership: Ownership
@@ -35,13 +37,15 @@ class Rules(NamedTuple):
     checksum: bool = False
     one_file_system: bool = False
     skipped: frozenset[str] = frozenset()
+    rest_ns: int = 0
 
 
 class Comparison(NamedTuple):
     """``changes`` in the order met; ``left_out``: path → what it is (special files); ``protected``:
     excluded paths met in directories that would go; ``unstable``: directories that vanished while
     they were read; ``settled``: racy paths found equal by content; ``scanned``: the source's directories,
-    if anything may be removed: a name that moves during the scan may be seen in neither place."""
+    if anything may be removed: a name that moves during the scan may be seen in neither place;
+    ``restless``: files left alone because they changed so lately; ``left``: looks left for another unit."""
 
     changes: list[Change]
     unchanged: int
@@ -50,6 +54,8 @@ class Comparison(NamedTuple):
     unstable: list[str]
     settled: list[str]
     scanned: list[tuple[str, Entry]]
+    restless: list[str]
+    left: dict[str, int]
 
 
 class Comparer:
@@ -71,36 +77,52 @@ class Comparer:
         self.source, self.destination, self.rules = source, destination, rules
         self.racy, self.now_ns, self.progress = racy, now_ns, progress
         self._racy_parents = {path.rpartition("/")[0] for path in racy}
-        self.result = Comparison([], 0, {}, [], [], [], [])
+        self.result = Comparison([], 0, {}, [], [], [], [], [], {})
         self._unchanged = 0
         self._device = 0
 
     def run(self) -> Comparison:
         """Raises AccessError for what may not be read, Interrupted."""
+        self._walk("", *self._roots())
+        return self.result._replace(unchanged=self._unchanged)
+
+    def _roots(self) -> tuple[Entry, Entry | None]:
         root = entry_of(self.source.disk.fstat(self.source.root))
-        old_root = None
-        if self.destination is not None:
-            old_root = entry_of(self.destination.disk.fstat(self.destination.root))
         self._device = root.dev
-        pending: list[tuple[str, Entry, Entry | None]] = [("", root, old_root)]
+        if self.destination is None:
+            return root, None
+        return root, entry_of(self.destination.disk.fstat(self.destination.root))
+
+    def _walk(self, path: str, new: Entry, old: Entry | None) -> None:
+        """Compare a directory and all that is below it."""
+        pending: Pairs = [(path, new, old)]
         while pending:
             self.progress.check()
             path, new, old = pending.pop()
             pending.extend(reversed(self._directory(path, new, old)))
-        return self.result._replace(unchanged=self._unchanged)
 
-    def _directory(self, path: str, new: Entry, old: Entry | None) -> list[tuple[str, Entry, Entry | None]]:
+    def _directory(self, path: str, new: Entry, old: Entry | None) -> Pairs:
         """Compare one directory; returns those below it that are to be compared in turn."""
-        rules, changes = self.rules, self.result.changes
         try:
             have = self._listing(self.destination, path) if old is not None and self.destination else {}
         except (FileNotFoundError, NotADirectoryError):
             raise drifted(path) from None
         try:
             want = self._listing(self.source, path)
+        except (FileNotFoundError, NotADirectoryError):  # it changes under us: look again
+            self.result.unstable.append(path)
+            return []
+        return self._names(path, new, old, want, have)
+
+    def _names(
+        self, path: str, new: Entry, old: Entry | None, want: dict[str, Entry], have: dict[str, Entry]
+    ) -> Pairs:
+        """Compare names of one directory, and the directory itself; returns the directories among them."""
+        rules, changes = self.rules, self.result.changes
+        try:
             self._keep_in_scope(path, want, have)
             verdicts = self._verdicts(path, want, have)
-        except (FileNotFoundError, NotADirectoryError):  # it changes under us: look again
+        except (FileNotFoundError, NotADirectoryError):
             self.result.unstable.append(path)
             return []
         if rules.delete:
@@ -108,7 +130,7 @@ class Comparer:
         found = diff(want, have, rules.ownership, verdicts)
         self._unchanged += found.unchanged
         self.progress.advance(len(want))
-        below: list[tuple[str, Entry, Entry | None]] = []
+        below: Pairs = []
         swaps = len(found.created) + len(found.replaced)
         for name in found.created:
             entry, here = want[name], joined(path, name)
@@ -159,10 +181,11 @@ class Comparer:
 
     def _keep_in_scope(self, path: str, want: dict[str, Entry], have: dict[str, Entry]) -> None:
         """Take out of both listings what is excluded, reserved, skipped or special."""
-        filters, skipped = self.rules.filters, self.rules.skipped
+        rules = self.rules
+        filters, skipped = rules.filters, rules.skipped
         there = set(have) if filters.active else set()
         if filters.gitignore and GITIGNORE in want and want[GITIGNORE].kind == FILE:
-            filters.learn(path, self._text(joined(path, GITIGNORE)))
+            self._learn(path)
         for names in (want, have):
             for name in [name for name in names if name[0] == "." and is_reserved(name)]:
                 if names is want:
@@ -182,6 +205,11 @@ class Comparer:
             if skipped:
                 for name in [name for name in names if joined(path, name) in skipped]:
                     del names[name]
+        if rules.rest_ns:
+            for name in [name for name in want if self._is_restless(joined(path, name), want[name])]:
+                self.result.restless.append(joined(path, name))
+                del want[name]
+                have.pop(name, None)
         for name in [name for name, entry in want.items() if entry.kind == OTHER]:
             kind = special_name(self.source.disk.lstat(self.source.at(path), name).st_mode)
             self.result.left_out[joined(path, name)] = kind
@@ -191,25 +219,30 @@ class Comparer:
     def _verdicts(self, path: str, want: Mapping[str, Entry], have: Mapping[str, Entry]) -> dict[str, bool]:
         """Name → whether the contents differ, for the names where only reading can tell."""
         verdicts: dict[str, bool] = {}
-        if self.rules.checksum:
-            names: Collection[str] = want.keys() & have.keys()
-        elif path in self._racy_parents:
-            names = [name for name in want.keys() & have.keys() if joined(path, name) in self.racy]
-        else:
-            return verdicts
+        names: Collection[str] = want.keys() & have.keys()
+        if not self.rules.checksum:
+            names = self._doubtful(path, names)
         for name in names:
             new, old, here = want[name], have[name], joined(path, name)
             if new.kind != FILE or old.kind != FILE or new.size != old.size:
                 continue
-            if self.rules.checksum:
+            if not self.rules.checksum and new.mtime_ns != old.mtime_ns:
+                continue
+            digest = "" if self.rules.checksum else self.racy.get(here, "")
+            if not digest:
                 assert self.destination is not None
-                verdicts[name] = self._digest(self.source, here) != self._digest(self.destination, here)
-            elif new.mtime_ns == old.mtime_ns:
-                verdicts[name] = self._digest(self.source, here) != self.racy[here]
+                digest = self._digest(self.destination, here)
+            verdicts[name] = self._digest(self.source, here) != digest
             settled = verdicts.get(name) is False and not may_be_racy(new.mtime_ns, self.now_ns)
             if settled and here in self.racy:
                 self.result.settled.append(here)
         return verdicts
+
+    def _doubtful(self, path: str, names: Collection[str]) -> Collection[str]:
+        """Those of a directory's names whose equality the quick check cannot vouch for."""
+        if path not in self._racy_parents:
+            return ()
+        return [name for name in names if joined(path, name) in self.racy]
 
     def _remove(self, path: str, entry: Entry) -> bool:
         """Record the removal of what the destination has too much; False if it holds protected paths."""
@@ -270,6 +303,14 @@ class Comparer:
         except OSError as error:
             raise self._unreadable(error, tree, path) from None
 
+    def _is_restless(self, path: str, entry: Entry) -> bool:
+        """A stamp from the future, by another machine's clock, tells nothing."""
+        return entry.kind == FILE and 0 <= self.now_ns - entry.ctime_ns < self.rules.rest_ns
+
+    def _learn(self, directory: str) -> None:
+        """Take in the patterns of ``directory/.gitignore``."""
+        self.rules.filters.learn(directory, self._text(joined(directory, GITIGNORE)))
+
     def _text(self, path: str) -> str:
         fd = self.source.disk.open_file(*self.source.split(path))
         try:
@@ -280,4 +321,5 @@ class Comparer:
 
     def _unreadable(self, error: OSError, tree: Cursor, path: str) -> AtomSyncError:
         side = "source" if tree is self.source else "destination"
-        return from_oserror(error, f"cannot read {shown(path or '.')} in the {side}")
+        at_fault = path if tree is self.source else None
+        return from_oserror(error, f"cannot read {shown(path or '.')} in the {side}", at_fault)

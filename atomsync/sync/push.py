@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
-from atomsync.errors import SourceUnstable, from_oserror
+from atomsync.errors import from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.fs.mounts import mounts_below
@@ -20,30 +20,27 @@ from atomsync.plan.plan import normal_form
 from atomsync.store.access import open_control
 from atomsync.store.commit import Receipt
 from atomsync.store.control import UNIT
-from atomsync.store.copying import Source, digest_of, is_unchanged
+from atomsync.store.copying import Source
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.store.store import KEEP_UNITS, open_store
-from atomsync.sync.compare import Comparer, Comparison, Rules
+from atomsync.sync.compare import Comparer, Rules
 from atomsync.sync.phases import Phases
 from atomsync.sync.roots import check_roots
+from atomsync.sync.settle import FAIL, Settled, settle
 from atomsync.tree.diff import Ownership
-from atomsync.tree.entry import DIR, FILE
 from atomsync.tree.filters import Filters
 from atomsync.tree.path import shown
-from atomsync.tree.racy import COARSE_TICK_NS, TICK_NS, may_be_racy
 from atomsync.unit.work import UnitOfWork
-
-FAIL = "fail"  # the other way is "skip"
-_TRIES = 4
-_PAUSE_S = 0.1
 
 
 class Report(NamedTuple):
     """What a push did, or with ``dry_run`` would do (then ``receipt`` is None).
 
     ``left_out``: special files, path → kind. ``skipped``: paths left as they are because they kept
-    changing. ``seconds`` is wall time, ``phases_ms`` what of it each phase took.
+    changing. ``seconds`` is wall time, ``phases_ms`` what of it each phase took. Of a push that was
+    told where to look, ``restless`` are the files left alone because they changed so lately, and ``left``
+    the looks for which it had no room.
     """
 
     receipt: Receipt | None
@@ -54,6 +51,8 @@ class Report(NamedTuple):
     recovery: Recovery
     seconds: float
     phases_ms: dict[str, float]
+    restless: tuple[str, ...] = ()
+    left: Mapping[str, int] = MappingProxyType({})
 
 
 def push(
@@ -83,16 +82,20 @@ def push(
     check_roots(src, dst, state)
     phases = Phases(progress or Progress())
     disk = PosixDisk()
-    rules = Rules(filters or Filters(), _ownership(), delete, checksum, one_file_system)
-    with _opened(disk, src) as root, Cursor(disk, root) as cursor:
-        origin = Source(disk, root, cursor)
+    rules = Rules((filters or Filters()).anew(), ownership(), delete, checksum, one_file_system)
+    with opened_source(disk, src) as origin:
         if dry_run:
             return _dry_run(disk, origin, dst, state, rules, phases)
         store = open_store(dst, durability=durability, verify=verify, keep=keep, state_dir=state)
         with UnitOfWork(store, source=origin, message=message, progress=phases) as unit:
-            recovery = unit.session.recovery
-            found, skipped = _settle(unit, origin, rules, on_unstable, phases)
-            receipt = unit.commit()
+            return committed(unit, settle(unit, origin, rules, on_unstable, phases), phases)
+
+
+def committed(unit: UnitOfWork, settled: Settled, phases: Phases) -> Report:
+    """The last half of a push: ``unit`` holds what was settled."""
+    found, skipped = settled
+    recovery = unit.session.recovery
+    receipt = unit.commit()
     phases.finish()
     return Report(
         receipt,
@@ -103,86 +106,9 @@ def push(
         recovery,
         phases.seconds,
         phases.ms,
+        tuple(found.restless),
+        found.left,
     )
-
-
-def _settle(
-    unit: UnitOfWork, origin: Source, rules: Rules, on_unstable: str, phases: Phases
-) -> tuple[Comparison, tuple[str, ...]]:
-    """Compare and stage until every member of the unit was seen unchanged after the last was staged.
-
-    A source that moves is compared again; what is staged and still fits stays staged.
-    """
-    tolerated: set[str] = set()
-    for attempt in range(1, 3 * _TRIES):
-        phases.phase("scan")
-        session = unit.session
-        began_ns = time.time_ns()
-        step_ns = session.manifest.time_step_ns
-        rules = rules._replace(ownership=rules.ownership._replace(time_step_ns=step_ns))
-        racy = session.manifest.racy()
-        found = Comparer(origin.cursor, session.control.tree, rules, racy, began_ns, phases).run()
-        if found.settled:
-            session.manifest.settle(found.settled)
-        check_displaced(found.changes, found.protected, delete=rules.delete)
-        unit.expunge_all()
-        for change in found.changes:
-            unit.register(change)
-        unit.flush()
-        phases.phase("check")
-        young = _torn_within_a_tick(unit, origin, found, began_ns, phases)
-        unit.checked_ns = time.time_ns()
-        unstable = {*young, *found.unstable, *unit.unstable, *_moved(origin, found, phases)} - tolerated
-        if not unstable:
-            return found, tuple(sorted({*rules.skipped, *tolerated}))
-        if attempt >= _TRIES:
-            if on_unstable == FAIL or attempt == 3 * _TRIES - 1:
-                raise _unstable(unstable)
-            directories = {change.path for change in found.changes if change.new and change.new.kind == DIR}
-            directories |= {path for path, _ in found.scanned}
-            tolerated |= unstable & directories  # taken as they were read; each member is checked itself
-            rules = rules._replace(skipped=rules.skipped | (unstable - directories))
-        else:
-            time.sleep(_PAUSE_S * attempt)
-    raise AssertionError("the last attempt returns or raises")
-
-
-def _torn_within_a_tick(
-    unit: UnitOfWork, origin: Source, found: Comparison, began_ns: int, progress: Progress
-) -> list[str]:
-    """Files changed so shortly before they were copied that a change meanwhile need not show in their
-    times. Waits until their tick is over, and reads them once more; what differs is staged again."""
-    young = [
-        (change.path, change.new)
-        for change in found.changes
-        if change.new is not None
-        and change.new.kind == FILE
-        and change.content
-        and may_be_racy(change.new.ctime_ns, began_ns)
-    ]
-    if not young:
-        return []
-    # A stamp from the future (a clock set back) is never over: wait a tick at most.
-    over_ns = time.time_ns() + COARSE_TICK_NS
-    while any(may_be_racy(entry.ctime_ns, now := time.time_ns()) and now < over_ns for _, entry in young):
-        progress.check()
-        time.sleep(TICK_NS / 1e9)
-    torn = [path for path, _ in young if digest_of(origin, path) != unit.session.stage.digest_of(path)]
-    for path in torn:
-        unit.session.stage.forget(path)
-    return torn
-
-
-def _moved(origin: Source, found: Comparison, progress: Progress) -> Iterator[str]:
-    origin.cursor.close()  # walk anew: a directory on the way may have been replaced since
-    for change in found.changes:
-        if change.new is not None and not is_unchanged(origin, change.path, change.new):
-            yield change.path
-    if any(change.new is None for change in found.changes):
-        for path, entry in found.scanned:
-            if not is_unchanged(origin, path, entry):
-                yield path
-    progress.check()
 
 
 def _dry_run(disk: Disk, origin: Source, dst: str, state: str | None, rules: Rules, phases: Phases) -> Report:
@@ -222,6 +148,13 @@ def _dry_run(disk: Disk, origin: Source, dst: str, state: str | None, rules: Rul
 
 
 @contextlib.contextmanager
+def opened_source(disk: Disk, path: str) -> Iterator[Source]:
+    """The source tree, open for the time of a ``with``."""
+    with _opened(disk, path) as root, Cursor(disk, root) as cursor:
+        yield Source(disk, root, cursor)
+
+
+@contextlib.contextmanager
 def _opened(disk: Disk, path: str) -> Iterator[int]:
     try:
         fd = disk.open_root(path)
@@ -233,15 +166,6 @@ def _opened(disk: Disk, path: str) -> Iterator[int]:
         disk.close(fd)
 
 
-def _ownership() -> Ownership:
+def ownership() -> Ownership:
+    """What we may set, being who we are."""
     return Ownership(os.geteuid() == 0, os.geteuid(), frozenset([os.getegid(), *os.getgroups()]))
-
-
-def _unstable(paths: Collection[str]) -> SourceUnstable:
-    first = sorted(paths)[:10]
-    more = f" and {len(paths) - 10:,} more" if len(paths) > 10 else ""
-    return SourceUnstable(
-        "the source kept changing while it was staged",
-        ", ".join(shown(path or ".") for path in first) + more,
-        "Nothing was committed. Run it when the writer rests, or leave these out: --on-unstable skip",
-    )

@@ -43,6 +43,12 @@ class Filters:
         self._own = _spec(lines, "--exclude/--include") if lines else None
         self._found: dict[str, GitIgnoreSpec] = {}
 
+    def anew(self) -> Filters:
+        """The same patterns, with nothing learned."""
+        found = Filters(gitignore=self.gitignore)
+        found._own = self._own
+        return found
+
     @property
     def active(self) -> bool:
         """False if every path but the reserved name is in scope, so that none need be asked about."""

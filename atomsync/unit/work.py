@@ -14,7 +14,7 @@ from atomsync.plan.plan import normal_form
 from atomsync.store.commit import Receipt
 from atomsync.store.copying import Job, Source, copy_file
 from atomsync.store.progress import Progress
-from atomsync.store.staging import Linked, Spooled
+from atomsync.store.staging import Content, Linked, Spooled
 from atomsync.store.store import Session, Store
 from atomsync.tree.entry import DIR, FILE, LINK, Entry, look
 from atomsync.tree.path import joined, parent_of, parse, shown
@@ -209,10 +209,12 @@ class UnitOfWork:
             Change(name, self._view.base(name), entry._replace(mode=mode & 0o7777), content=staged), content
         )
 
-    def register(self, change: Change) -> None:
+    def register(self, change: Change, content: Content | None = None) -> None:
         """The low word beneath the verbs: put a change in the books as it is. Its path must be parsed,
-        the directory above it known; content comes from this unit's ``source``."""
+        the directory above it known; without ``content`` that comes from this unit's ``source``."""
         self._books.changes[change.path] = change
+        if content is not None:
+            self._books.contents[change.path] = content
         self._flushed = False
 
     def expunge_all(self) -> None:

@@ -1,0 +1,151 @@
+"""``atomsync watch SRC DST``, and ``atomsync watch --config FILE``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from atomsync.cli import records, render
+from atomsync.cli.config import PROCESS, pair_of, read
+from atomsync.cli.options import PairCommand, json_option, pair_options, pattern_lines
+from atomsync.cli.quantities import address, batch, duration, interval
+from atomsync.daemon.pair import Pair
+from atomsync.daemon.service import Service
+from atomsync.sync.watching import POLL_S, WatchOptions
+from atomsync.tree.path import shown
+
+_DEFAULT = WatchOptions._field_defaults
+
+
+class WatchCommand(PairCommand):
+    """``--poll`` takes its value only after an equals sign: SRC may follow it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        args = [f"--poll={POLL_S:g}" if arg == "--poll" else arg for arg in args[:end]] + args[end:]
+        return super().parse_args(ctx, args)
+
+
+@click.command(
+    "watch",
+    cls=WatchCommand,
+    epilog="Signals: SIGTERM and SIGINT end it, SIGHUP reads FILE again, SIGUSR1 looks everywhere at once. "
+    "Exit status: 0 stopped, else what it could not start with; all in docs/exit-statuses.md.",
+)
+@click.argument("src", metavar="[SRC", required=False)
+@click.argument("dst", metavar="DST]", required=False)
+@click.option("--config", metavar="FILE", help="Follow the pairs that FILE defines (docs/watch.md).")
+@pair_options
+@click.option(
+    "--settle",
+    type=duration,
+    default=_DEFAULT["settle_s"],
+    metavar="TIME",
+    help="Commit a batch when nothing has changed for TIME (250ms, 2s, 5m, 1h). Default: 100ms.",
+)
+@click.option(
+    "--max-wait",
+    type=duration,
+    default=_DEFAULT["max_wait_s"],
+    metavar="TIME",
+    help="Commit a batch at this age, whatever goes on changing. Default: 2s.",
+)
+@click.option(
+    "--batch-max",
+    type=batch,
+    metavar="SIZE",
+    help="Commit a batch of this many paths (20000), bytes (500MB), or either (20000,500MB).",
+)
+@click.option(
+    "--rescan",
+    type=duration,
+    default=_DEFAULT["rescan_s"],
+    metavar="TIME",
+    help="How often to compare everything all the same; 0: never. Default: 1h.",
+)
+@click.option(
+    "--poll",
+    type=interval,
+    metavar="[=TIME]",
+    help=f"Hear no events; look at everything this often. Without TIME: {POLL_S:g}s.",
+)
+@click.option(
+    "--metrics",
+    type=address,
+    metavar="[HOST:]PORT",
+    help="Serve metrics for Prometheus there; HOST is 127.0.0.1 unless given.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="One line for each changed path.")
+@click.option("-q", "--quiet", is_flag=True, help="Print trouble only.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    src: str | None,
+    dst: str | None,
+    *,
+    config: str | None,
+    metrics: tuple[str, int] | None,
+    verbose: bool,
+    quiet: bool,
+    as_json: bool,
+    **values: Any,
+) -> int:
+    """Follow SRC: whatever changes there is committed to DST in whole batches.
+
+    Starts with a push, so that what changed while it was not running is caught up. Goes on until it is
+    stopped; trouble, such as a full or unmounted DST, is told, waited for and tried again.
+
+    \b
+    Examples:
+      atomsync watch --delete site/ /srv/www
+      atomsync watch --settle 1s --exclude '*.tmp' photos/ /mnt/usb/photos
+      atomsync watch --config /etc/atomsync.toml --metrics 9184
+      atomsync status /srv/www            what it does now, and whether it hears everything
+    """
+    teller = _Teller(verbose=verbose, quiet=quiet, as_json=as_json, named=config is not None)
+    if config is None:
+        if src is None or dst is None:
+            raise click.UsageError("Missing SRC and DST, or --config FILE.", ctx)
+        here = os.getcwd()
+        lines = pattern_lines(ctx.meta["patterns"])
+        pair = pair_of(os.path.join(here, src), os.path.join(here, dst), lines, values)
+        Service([pair], teller, metrics).run()
+        return 0
+    for param in ctx.command.params:
+        given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+        if given and param.name not in PROCESS:
+            raise click.UsageError(f"{param.opts[-1]} does not go with --config: it stands in FILE.", ctx)
+    found = read(config, ctx.command)
+    again = lambda: read(config, ctx.command).pairs  # noqa: E731
+    Service(found.pairs, teller, metrics or found.metrics, read=again).run()
+    return 0
+
+
+class _Teller:
+    """Prints what happens. Called from the threads of all pairs; what nobody can hear, stops no watch."""
+
+    def __init__(self, *, verbose: bool, quiet: bool, as_json: bool, named: bool) -> None:
+        self._verbose, self._quiet, self._as_json, self._named = verbose, quiet, as_json, named
+        self._lock = threading.Lock()
+
+    def __call__(self, pair: Pair | None, event: str, **fields: Any) -> None:
+        with self._lock, contextlib.suppress(OSError, ValueError):  # ValueError: a stream that was closed
+            if self._as_json:
+                where = {} if pair is None else {"source": pair.source, "destination": pair.destination}
+                for line in records.watch(event, where, fields, verbose=self._verbose):
+                    click.echo(line)
+                return
+            stamp = time.strftime("%H:%M:%S ")
+            if pair is not None and self._named:
+                stamp += f"{shown(pair.destination)}: "
+            for line, urgent in render.watch(event, fields, verbose=self._verbose):
+                if urgent or not self._quiet:
+                    click.echo(stamp + line, err=urgent)

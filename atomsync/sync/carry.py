@@ -1,0 +1,86 @@
+"""One batch from SRC to DST, as one unit: what ``watch`` does with what it heard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+from atomsync.errors import RootReplaced
+from atomsync.fs.posix import PosixDisk
+from atomsync.store.progress import Progress
+from atomsync.store.store import open_store
+from atomsync.sync.compare import Rules
+from atomsync.sync.ground import Ground, identity
+from atomsync.sync.look import Look
+from atomsync.sync.phases import Phases
+from atomsync.sync.push import Report, committed, opened_source, ownership
+from atomsync.sync.settle import settle_look
+from atomsync.sync.watching import WatchOptions
+from atomsync.unit.work import UnitOfWork
+from atomsync.watch.batching import Batch
+
+MovedTo = Callable[[Collection[str]], Mapping[str, int]]
+
+
+class Carrier:
+    """``moved_to`` is asked, before a commit, where else to look for what is about to be removed."""
+
+    def __init__(
+        self,
+        source: str,
+        destination: str,
+        options: WatchOptions,
+        ground: Ground,
+        moved_to: MovedTo,
+        progress: Progress,
+    ) -> None:
+        self._source, self._options, self._ground = source, options, ground
+        self._moved_to, self._progress = moved_to, progress
+        self._time_step_ns = 1
+        self._store = open_store(
+            destination,
+            durability=options.durability,
+            verify=options.verify,
+            keep=options.keep,
+            state_dir=options.state_dir,
+        )
+
+    def carry(self, batch: Batch, skipped: Collection[str], *, resting: bool) -> Report:
+        """Commit what ``batch`` points to, but for ``skipped``. ``resting``: only what rests, where the
+        batch does not name it. Raises AtomSyncError; RootReplaced if SRC or DST is not what it was."""
+        options = self._options
+        look = Look(batch.looks, batch.held, batch.moves, options.batch_bytes)
+        phases = Phases(self._progress)
+        with (
+            opened_source(PosixDisk(), self._source) as origin,
+            UnitOfWork(self._store, source=origin, message=options.message, progress=phases) as unit,
+        ):
+            self._ground.must_be_source(origin.root)
+            control = unit.session.control
+            self._ground.must_be_destination(control.root)
+            rules = self.rules(skipped, resting=resting)
+            settled = settle_look(unit, origin, rules, look, phases, self._still_there)
+            self._time_step_ns = unit.session.manifest.time_step_ns
+            lasts, found = control.made_ns is None, identity(control.root)
+            report = committed(unit, settled, phases)
+        if lasts or (report.receipt and report.receipt.unit_id):  # else it was unmade again
+            self._ground.destination = found
+        return report
+
+    def rules(self, skipped: Collection[str] = (), *, resting: bool = True) -> Rules:
+        """What is in scope and what counts as a difference, as the options say."""
+        options = self._options
+        return Rules(
+            options.filters.anew(),
+            ownership()._replace(time_step_ns=self._time_step_ns),
+            options.delete,
+            options.checksum,
+            options.one_file_system,
+            frozenset(skipped),
+            int(options.settle_s * 1e9) if resting else 0,
+        )
+
+    def _still_there(self, removed: Collection[str]) -> Mapping[str, int]:
+        """The last question before a commit: is the ground what it was, and did what goes only move?"""
+        if why := self._ground.check():
+            raise RootReplaced(f"not following the source: {why}", "nothing was touched")
+        return self._moved_to(removed) if removed else {}

@@ -1,0 +1,183 @@
+"""Compare and stage until every member of the unit was seen unchanged after the last was staged.
+
+What is staged and still fits stays staged over the rounds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+from atomsync.errors import GuardTripped, SourceUnstable
+from atomsync.plan.guards import check_displaced
+from atomsync.store.copying import Source, digest_of, is_unchanged
+from atomsync.store.progress import Progress
+from atomsync.store.staging import Linked
+from atomsync.sync.compare import Comparer, Comparison, Rules
+from atomsync.sync.look import Look, LookComparer
+from atomsync.sync.phases import Phases
+from atomsync.tree.entry import DIR, FILE, SEEN
+from atomsync.tree.path import shown
+from atomsync.tree.racy import COARSE_TICK_NS, TICK_NS, may_be_racy
+from atomsync.unit.work import UnitOfWork
+
+FAIL = "fail"  # the other way is "skip"
+_TRIES = 4
+_PAUSE_S = 0.1
+
+Settled = tuple[Comparison, tuple[str, ...]]  # and the paths left as they are, for they kept changing
+More = Callable[[Collection[str]], Mapping[str, int]]
+
+
+def settle(unit: UnitOfWork, origin: Source, rules: Rules, on_unstable: str, phases: Phases) -> Settled:
+    """Everything. A source that moves is compared again, and at last refused or, with "skip", left out."""
+    tolerated: set[str] = set()
+    for attempt in range(1, 3 * _TRIES):
+        found, unstable = _round(unit, origin, rules, phases, None)
+        unstable -= tolerated
+        if not unstable:
+            return found, tuple(sorted({*rules.skipped, *tolerated}))
+        if attempt >= _TRIES:
+            if on_unstable == FAIL or attempt == 3 * _TRIES - 1:
+                raise _unstable(unstable)
+            directories = _directories(found)
+            tolerated |= unstable & directories  # taken as they were read; each member is checked itself
+            rules = rules._replace(skipped=rules.skipped | (unstable - directories))
+        else:
+            time.sleep(_PAUSE_S * attempt)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def settle_look(
+    unit: UnitOfWork, origin: Source, rules: Rules, look: Look, phases: Phases, more: More
+) -> Settled:
+    """Where ``look`` says, for a caller who hears of whatever changes meanwhile.
+
+    So directories are taken as they were read, and a file that changes is left out at once. ``more`` is
+    asked, for the paths about to be removed, where else to look: they may just have moved.
+    """
+    rules = rules._replace(skipped=rules.skipped | look.held)
+    unstable: set[str] = set()
+    for _ in range(3 * _TRIES):
+        found, unstable = _round(unit, origin, rules, phases, look)
+        unstable -= _directories(found) | set(found.unstable)
+        missed = more([change.path for change in found.changes if change.new is None])
+        if not unstable and not missed:
+            return found, tuple(sorted(rules.skipped - look.held))
+        rules = rules._replace(skipped=rules.skipped | unstable)
+        look = look._replace(reaches={**missed, **look.reaches}, moves=look.moves)
+    raise _unstable(unstable)
+
+
+def _round(
+    unit: UnitOfWork, origin: Source, rules: Rules, phases: Phases, look: Look | None
+) -> tuple[Comparison, set[str]]:
+    """Compare and stage once; what of it turned out to be unstable."""
+    phases.phase("scan")
+    session = unit.session
+    began_ns = time.time_ns()
+    step_ns = session.manifest.time_step_ns
+    rules = rules._replace(ownership=rules.ownership._replace(time_step_ns=step_ns))
+    racy = session.manifest.racy()
+    both = origin.cursor, session.control.tree
+    if look is None:
+        found = Comparer(*both, rules, racy, began_ns, phases).run()
+    else:
+        origin.cursor.close()  # it may stand where something else is by now
+        found = LookComparer(*both, rules, racy, began_ns, phases).compare(look)
+        _refuse_emptied(origin, found)
+    if found.settled:
+        session.manifest.settle(found.settled)
+    check_displaced(found.changes, found.protected, delete=rules.delete)
+    unit.expunge_all()
+    for change in found.changes:
+        unit.register(change)
+    if look is not None and look.moves and rules.delete:
+        _take_along(unit, origin, found, look)
+    unit.flush()
+    phases.phase("check")
+    young = _torn_within_a_tick(unit, origin, found, began_ns, phases)
+    unit.checked_ns = time.time_ns()
+    return found, {*young, *found.unstable, *unit.unstable, *_moved(origin, found, phases)}
+
+
+def _take_along(unit: UnitOfWork, origin: Source, found: Comparison, look: Look) -> None:
+    """A file that moved gets a second name at the destination instead of a copy, if it still is what was
+    committed by its old name, to the digest, and that name goes or gets something else in this unit."""
+    session = unit.session
+    if not session.control.capabilities.link:
+        return
+    changes = {change.path: change for change in found.changes}
+    for path, change in changes.items():
+        before = look.before(path) if change.new is not None and change.new.kind == FILE else ""
+        gone = changes.get(before) if before and change.content else None
+        if gone is None or gone.old is None or not gone.content:
+            continue
+        assert change.new is not None
+        digest = session.manifest.digest(before)
+        if digest and gone.old[:SEEN] == change.new[:SEEN] and digest_of(origin, path) == digest:
+            unit.register(change._replace(new=change.new._replace(digest=digest)), Linked(before))
+
+
+def _refuse_emptied(origin: Source, found: Comparison) -> None:
+    """An empty source is far more often a disk that is not mounted than a wish to remove everything."""
+    removed = sum(change.new is None for change in found.changes)
+    if removed and not origin.disk.scandir(origin.root):
+        raise GuardTripped(
+            "the source is empty",
+            f"following it would remove all {removed:,} entries of the destination",
+            "If that is meant: atomsync push --delete SRC DST. Else the source may not be mounted.",
+        )
+
+
+def _directories(found: Comparison) -> set[str]:
+    names = {change.path for change in found.changes if change.new and change.new.kind == DIR}
+    return names | {path for path, _ in found.scanned}
+
+
+def _torn_within_a_tick(
+    unit: UnitOfWork, origin: Source, found: Comparison, began_ns: int, progress: Progress
+) -> list[str]:
+    """Files changed so shortly before they were copied that a change meanwhile need not show in their
+    times. Waits until their tick is over, and reads them once more; what differs is staged again."""
+    young = [
+        (change.path, change.new)
+        for change in found.changes
+        if change.new is not None
+        and change.new.kind == FILE
+        and change.content
+        and may_be_racy(change.new.ctime_ns, began_ns)
+    ]
+    if not young:
+        return []
+    # A stamp from the future (a clock set back) is never over: wait a tick at most.
+    over_ns = time.time_ns() + COARSE_TICK_NS
+    while any(may_be_racy(entry.ctime_ns, now := time.time_ns()) and now < over_ns for _, entry in young):
+        progress.check()
+        time.sleep(TICK_NS / 1e9)
+    torn = [path for path, _ in young if digest_of(origin, path) != unit.session.stage.digest_of(path)]
+    for path in torn:
+        unit.session.stage.forget(path)
+    return torn
+
+
+def _moved(origin: Source, found: Comparison, progress: Progress) -> Iterator[str]:
+    origin.cursor.close()  # walk anew: a directory on the way may have been replaced since
+    for change in found.changes:
+        if change.new is not None and not is_unchanged(origin, change.path, change.new):
+            yield change.path
+    if any(change.new is None for change in found.changes):
+        for path, entry in found.scanned:
+            if not is_unchanged(origin, path, entry):
+                yield path
+    progress.check()
+
+
+def _unstable(paths: Collection[str]) -> SourceUnstable:
+    first = sorted(paths)[:10]
+    more = f" and {len(paths) - 10:,} more" if len(paths) > 10 else ""
+    return SourceUnstable(
+        "the source kept changing while it was staged",
+        ", ".join(shown(path or ".") for path in first) + more,
+        "Nothing was committed. Run it when the writer rests, or leave these out: --on-unstable skip",
+    )

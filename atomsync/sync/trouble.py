@@ -1,0 +1,65 @@
+"""What is wrong with a watch, and when it tries again. Pure: the time comes in.
+
+Nothing ends a watch but its user: a batch that failed is pending again, and is tried again, later each
+time. What only somebody else can bring back (a root, a filesystem) is looked for each second.
+"""
+
+from __future__ import annotations
+
+from atomsync.errors import AtomSyncError, GuardTripped, RootError, RootReplaced, StoreLocked
+
+FIRST_S = 1.0
+LONGEST_S = 60.0
+LOCKED_LONGEST_S = 2.0  # another process at work on the store is soon done
+
+_GONE = (RootError, RootReplaced)
+
+
+class Trouble:
+    """``why`` is "" while all is well. ``next_try_s`` and ``now_s`` are on one clock. ``paused``: waiting
+    for somebody to bring back, or to accept, what ``why`` tells of. ``errors`` counts what was news."""
+
+    def __init__(self) -> None:
+        self.why = self.last_error = ""
+        self.paused = False
+        self.next_try_s: float | None = None
+        self.errors = 0
+        self._tries = 0
+        self._heals_by_hints = False
+
+    def meet(self, error: AtomSyncError, now_s: float, *, at_once: bool = False) -> tuple[float, bool]:
+        """Book an error; returns in how many seconds to try again, and whether it is news. ``at_once``:
+        its cause was set aside."""
+        after_s = min(LONGEST_S, FIRST_S * 2 ** min(self._tries, 10))
+        self._tries += 1
+        if isinstance(error, _GONE):
+            after_s = FIRST_S
+        elif isinstance(error, StoreLocked):
+            after_s = min(after_s, LOCKED_LONGEST_S)
+        elif at_once:
+            after_s = 0.0
+        text = str(error)
+        news = text != self.why
+        self.errors += news
+        self.why = self.last_error = text
+        self.paused = isinstance(error, (*_GONE, GuardTripped))
+        self.next_try_s = now_s + after_s
+        self._heals_by_hints = isinstance(error, GuardTripped)
+        return after_s, news
+
+    def heard(self, try_s: float) -> None:
+        """The source changes: what a guard refused may be right at ``try_s``."""
+        if self._heals_by_hints and self.next_try_s is not None:
+            self.next_try_s = min(self.next_try_s, try_s)
+
+    def hurry(self) -> None:
+        """Try again now."""
+        if self.next_try_s is not None:
+            self.next_try_s = 0.0
+
+    def over(self) -> bool:
+        """All is well; returns whether it was not before."""
+        was = bool(self.why)
+        self.why, self.paused, self.next_try_s = "", False, None
+        self._tries, self._heals_by_hints = 0, False
+        return was

@@ -1,0 +1,488 @@
+"""``watch``: DST follows SRC, batch by batch.
+
+One thread a pair. The watcher's own thread only puts hints into the batcher and wakes this one, which
+waits for the next of: a batch that is due, a poll, a rescan, a retry, a look at the ground. It watches
+before it looks, so what changes during a look is heard, and looked at again.
+
+    attach ─▶ wait ─▶ batch ─▶ look, stage, commit ─▶ wait ...
+      ▲         │ the watcher broke        │ trouble: the batch goes back
+      └─────────┘                          └─▶ wait, longer each time
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Collection
+
+from atomsync.errors import (
+    AtomSyncError,
+    ControlUntrusted,
+    Interrupted,
+    RootError,
+    RootReplaced,
+    RootsOverlap,
+    SourceUnstable,
+    UsageError,
+    from_oserror,
+)
+from atomsync.store.progress import Progress
+from atomsync.store.recovery import CLEAN
+from atomsync.sync.attachment import Attachment
+from atomsync.sync.carry import Carrier
+from atomsync.sync.ground import Ground
+from atomsync.sync.push import Report
+from atomsync.sync.rescan import Rescans
+from atomsync.sync.roots import check_roots
+from atomsync.sync.settle import FAIL
+from atomsync.sync.trouble import Trouble
+from atomsync.sync.watching import (
+    PAUSED,
+    RETRYING,
+    STARTING,
+    STOPPED,
+    SYNCING,
+    WATCHING,
+    Coverage,
+    Flushed,
+    WatchOptions,
+    WatchStatus,
+)
+from atomsync.tree.path import shown
+from atomsync.watch.batching import Batch, Batcher, Limits
+from atomsync.watch.hint import EVERYWHERE, Hint
+
+__all__ = ["Coverage", "Flushed", "Follower", "WatchOptions", "WatchStatus"]
+
+_TICK_S = 1.0  # how often the ground is looked at when nothing happens
+_PROVE_S = 60.0  # how often an event of our own is sent through the watcher
+_BARRIER_S = 10.0
+_FLUSH_TRIES = 20
+_SHOWN_MAX = 10
+_BY_HAND = "paused by hand; to go on: atomsync resume DST"
+_FATAL_AT_START = (UsageError, RootsOverlap, ControlUntrusted)
+
+Tell = Callable[..., None]
+
+
+class Follower:
+    """Follows one pair until ``stop``. ``run`` belongs to one thread; every other verb may be called from
+    any thread.
+
+    ``tell(event, **fields)`` hears what happens, in this pair's thread: "started", "synced" (``report``),
+    "retrying" (``error``, ``next_try_s``), "paused" (``why``), "resumed", "coverage" (``coverage``, ``why``),
+    "held" (``paths``), "set-aside" (``path``, ``why``), "missed" (``paths``), "stopped" (``why``).
+    With ``lasting`` a source that is missing at the start is waited for.
+    """
+
+    def __init__(
+        self, source: str, destination: str, options: WatchOptions, tell: Tell, *, lasting: bool = False
+    ) -> None:
+        self.source, self.destination, self.options = source, destination, options
+        self._tell, self._lasting = tell, lasting
+        self._changed = threading.Condition()  # guards all that other threads touch; re-entrant
+        self._batcher = Batcher(Limits(options.settle_s, options.max_wait_s, options.batch_paths))
+        self._attachment = Attachment(source, self._hear, options)
+        self._progress = _Beating()
+        self._ground = Ground(source, destination, one_file_system=options.one_file_system)
+        self._carrier = Carrier(source, destination, options, self._ground, self._moved_to, self._progress)
+        self._rescans = Rescans(source, destination, options.rescan_s)
+        self._trouble = Trouble()
+        # wishes of other threads
+        self._flushes: list[_Flush] = []
+        self._look_now = self._accept = self._user_paused = False
+        # where we are
+        self._state = STARTING
+        self._caught_up = self._told_pause = False
+        self._reattach = ""  # why a new watcher is needed
+        self._batch_since_s: float | None = None
+        self._set_aside: dict[str, str] = {}
+        self._told_moving: set[str] = set()
+        now = time.monotonic()
+        self._poll_at_s = self._tick_at_s = now
+        self._prove_at_s = now + _PROVE_S
+        # what was done
+        self._since_ns = time.time_ns()
+        self._units = self._bytes = self._last_ns = 0
+        self._last_unit = ""
+
+    # -- verbs of other threads
+    def stop(self, why: str) -> None:
+        """``run`` returns soon: a unit is rolled back before its seal, finished behind it. May be called
+        from a signal handler."""
+        self._progress.stopping = why
+        with self._changed:
+            self._changed.notify_all()
+
+    def sync_now(self) -> None:
+        """Look everywhere, at once."""
+        with self._changed:
+            self._look_now = True
+            self._changed.notify_all()
+
+    def pause(self) -> None:
+        """Commit nothing until ``resume``; hints are gathered all the same."""
+        with self._changed:
+            self._user_paused = True
+            self._changed.notify_all()
+
+    def resume(self) -> None:
+        """Go on; SRC and DST are from now on what their names lead to."""
+        with self._changed:
+            self._user_paused, self._accept = False, True
+            self._changed.notify_all()
+
+    def flush(self, timeout_s: float | None) -> Flushed:
+        """Block until what SRC holds now is committed, or it is known why it is not."""
+        wish = _Flush()
+        with self._changed:
+            if self._state == STOPPED:
+                return _STOPPED
+            self._flushes.append(wish)
+            self._changed.notify_all()
+        if wish.done.wait(timeout_s):
+            return wish.outcome
+        return Flushed(False, "", f"not everything was committed within {timeout_s:g} s", 30)
+
+    @property
+    def beat_s(self) -> float:
+        """When this pair's thread last showed that it lives (monotonic)."""
+        return self._progress.beat_s
+
+    def status(self) -> WatchStatus:
+        now = time.monotonic()
+        with self._changed:
+            state, why = self._state, self._trouble.why
+            if why:
+                state = PAUSED if self._trouble.paused else RETRYING
+            if self._user_paused:
+                state, why = PAUSED, _BY_HAND
+            waiting = [at for at in (self._batcher.oldest_s, self._batch_since_s) if at is not None]
+            next_try_s = self._trouble.next_try_s
+            return WatchStatus(
+                STOPPED if self._state == STOPPED else state,
+                why,
+                self.source,
+                self.destination,
+                os.getpid(),
+                self._since_ns,
+                self._attachment.coverage(),
+                self._units,
+                self._bytes,
+                self._last_unit,
+                self._last_ns,
+                max(0.0, now - min(waiting)) if waiting else 0.0,
+                len(self._batcher),
+                self._batcher.held,
+                dict(self._set_aside),
+                self._trouble.errors,
+                self._trouble.last_error,
+                None if next_try_s is None else max(0.0, next_try_s - now),
+            )
+
+    # -- the thread of this pair
+    def run(self) -> None:
+        """Until ``stop``. Raises AtomSyncError for what is wrong from the start: roots, overlap, rights."""
+        if not (self._lasting and not os.path.isdir(self.source)):
+            check_roots(self.source, self.destination, self.options.state_dir)
+        self._tell("started")
+        try:
+            while not self._progress.stopping:
+                try:
+                    self._turn()
+                except Interrupted:
+                    break
+                except AtomSyncError as error:
+                    if not self._caught_up and isinstance(error, _FATAL_AT_START):
+                        raise
+                    self._meet(error)
+                except OSError as error:
+                    self._meet(from_oserror(error, f"cannot follow {shown(self.source)}"))
+        finally:
+            self._end()
+
+    def _turn(self) -> None:
+        """One round: wait until something is to be done, mend what must be, and do it."""
+        self._wait()
+        self._progress.check()
+        now = time.monotonic()
+        with self._changed:
+            accept, self._accept = self._accept, False
+            look_now, self._look_now = self._look_now, False
+            if accept or look_now:
+                self._trouble.hurry()
+                self._set_aside.clear()
+            too_early = now < (self._trouble.next_try_s or 0)
+        if accept:
+            self._ground.accept()
+            self._reattach = "resumed by hand"
+        self._tell_of_a_pause()
+        if self._flushes:
+            self._answer_flushes()
+        elif not (self._user_paused or too_early):
+            self._mend()
+            if now >= self._tick_at_s:
+                self._tick(now)
+            self._mend()
+            self._commit_what_is_due(look_now)
+
+    def _wait(self) -> None:
+        with self._changed:
+            while not (self._progress.stopping or self._flushes or self._accept or self._look_now):
+                self._progress.beat_s = now = time.monotonic()
+                at = self._wake_at_s(now)
+                if at <= now:
+                    return
+                self._changed.wait(at - now)
+
+    def _wake_at_s(self, now: float) -> float:
+        if self._user_paused:
+            return now + _TICK_S if self._told_pause else now
+        if self._trouble.next_try_s is not None:
+            return min(self._trouble.next_try_s, max(now, self._progress.beat_s) + _TICK_S)
+        if self._reattach or not self._attachment.attached:
+            return now
+        due = self._batcher.due_s()
+        return self._tick_at_s if due is None else min(due, self._tick_at_s)
+
+    def _mend(self) -> None:
+        """See that the source is covered by a watcher that works."""
+        why = self._reattach or self._attachment.broken
+        if not why and self._attachment.attached:
+            return
+        self._rescans.stop()
+        found = self._ground.settle_on_source()
+        self._attachment.attach(found.dev)
+        self._reattach = self._ground.check()  # it may have been replaced while the watcher walked it
+        with self._changed:
+            self._set_aside.clear()
+        self._hear(EVERYWHERE)
+        coverage = self._attachment.coverage()
+        if why or coverage.gaps:
+            self._tell("coverage", coverage=coverage, why=why)
+
+    def _tick(self, now: float) -> None:
+        """What is to be done now and then, whether or not anything changes."""
+        self._tick_at_s = now + _TICK_S
+        self._reattach = self._reattach or self._ground.check()
+        every = self._attachment.poll_every_s()
+        if every is not None and now >= self._poll_at_s:
+            self._poll_at_s = now + every
+            self._attachment.poll()
+        if self._attachment.provable and now >= self._prove_at_s:
+            self._prove_at_s = now + _PROVE_S
+            if not self._attachment.prove(_BARRIER_S) and self._attachment.complete:
+                self._reattach = self._reattach or "an event of our own did not come through in time"
+        if self._rescans.over:
+            self._collect_rescan()
+        elif self._caught_up:
+            self._rescans.start_if_due(self._carrier.rules())
+
+    def _commit_what_is_due(self, look_now: bool) -> None:
+        with self._changed:
+            now = time.monotonic()
+            if look_now:
+                self._batcher.add(EVERYWHERE, now)
+            batch = self._batcher.take(now, force=look_now)
+            idle = batch is None and not len(self._batcher)
+        if batch is not None:
+            self._sync(batch)
+        elif idle and self._trouble.next_try_s is not None:
+            self._all_is_well()  # what failed needs no batch to be tried again: the ground, the watcher
+
+    def _hear(self, hint: Hint) -> None:
+        now = time.monotonic()
+        with self._changed:
+            before = self._batcher.due_s()
+            self._batcher.add(hint, now)
+            if self._set_aside:
+                self._set_aside.pop(hint.path, None)
+            self._trouble.heard(now + self.options.settle_s)
+            after = self._batcher.due_s()
+            if before is None or (after is not None and after < before):
+                self._changed.notify_all()
+
+    # -- one unit
+    def _sync(self, batch: Batch, *, resting: bool = True) -> Report:
+        """Commit what a batch points to. Raises AtomSyncError, and then the batch is pending again."""
+        with self._changed:
+            self._state = SYNCING if self._caught_up else STARTING
+            self._batch_since_s = batch.since_s
+        try:
+            report = self._carrier.carry(batch, self._set_aside, resting=resting)
+        except BaseException as error:
+            with self._changed:
+                self._batcher.put_back(batch, time.monotonic())
+                self._state = WATCHING if self._caught_up else STARTING
+            self._maybe_set_aside(error)
+            raise
+        finally:
+            with self._changed:
+                self._batch_since_s = None
+        self._caught_up = True
+        self._book(batch, report)
+        self._all_is_well()
+        return report
+
+    def _moved_to(self, removed: Collection[str]) -> dict[str, int]:
+        with self._changed:
+            return self._batcher.pending_from(removed)
+
+    def _book(self, batch: Batch, report: Report) -> None:
+        now = time.monotonic()
+        receipt = report.receipt
+        assert receipt is not None
+        moving = set(report.skipped) - self._set_aside.keys()
+        changed = {change.path for change in report.changes if change.visible}
+        missed = sorted(changed & batch.unannounced)
+        with self._changed:
+            self._batcher.hold([*report.restless, *moving], now)
+            if report.left:
+                left = batch._replace(looks=report.left, held=frozenset(), moves={})
+                self._batcher.put_back(left, now)
+            if receipt.unit_id:
+                self._units += 1
+                self._bytes += receipt.bytes
+                self._last_unit, self._last_ns = receipt.unit_id, time.time_ns()
+            self._attachment.missed += len(missed)
+        if receipt.unit_id or report.recovery.action != CLEAN:
+            self._tell("synced", report=report)
+        if missed:
+            self._tell("missed", paths=missed)
+        if moving - self._told_moving:
+            self._tell("held", paths=sorted(moving))
+        self._told_moving = moving
+
+    # -- trouble
+    def _meet(self, error: AtomSyncError) -> None:
+        """Nothing is lost: the batch is pending again, and is tried again."""
+        if isinstance(error, (RootError, RootReplaced)):
+            self._reattach = self._reattach or error.what
+        with self._changed:
+            after_s, news = self._trouble.meet(
+                error, time.monotonic(), at_once=error.path is not None and error.path in self._set_aside
+            )
+        if self._trouble.paused and news:
+            self._tell("paused", why=str(error))
+        elif not self._trouble.paused and after_s:
+            self._tell("retrying", error=error, next_try_s=after_s)
+
+    def _maybe_set_aside(self, error: BaseException) -> None:
+        if self.options.on_unstable == FAIL or not isinstance(error, AtomSyncError) or error.path is None:
+            return
+        with self._changed:
+            self._set_aside[error.path] = str(error)
+        self._tell("set-aside", path=error.path, why=str(error))
+
+    def _all_is_well(self) -> None:
+        with self._changed:
+            self._state = WATCHING
+            was_not = self._trouble.over()
+        if was_not:
+            self._tell("resumed")
+
+    def _tell_of_a_pause(self) -> None:
+        if self._user_paused != self._told_pause:
+            self._told_pause = self._user_paused
+            if self._told_pause:
+                self._tell("paused", why=_BY_HAND)
+            else:
+                self._tell("resumed")
+
+    # -- flush
+    def _answer_flushes(self) -> None:
+        with self._changed:
+            wishes, self._flushes = self._flushes, []
+        outcome = _STOPPED
+        try:
+            outcome = self._flushed()
+        finally:
+            for wish in wishes:
+                wish.answer(outcome)
+
+    def _flushed(self) -> Flushed:
+        if self._user_paused:
+            return Flushed(False, "", _BY_HAND, RootReplaced.exit_status)
+        with self._changed:
+            self._set_aside.clear()
+        unstable: list[str] = []
+        for attempt in range(_FLUSH_TRIES):
+            try:
+                self._mend()
+                if not self._attachment.prove(_BARRIER_S):
+                    self._hear(EVERYWHERE)
+                with self._changed:
+                    batch = self._batcher.take(time.monotonic(), force=True)
+                if batch is None:
+                    break
+                report = self._sync(batch, resting=False)
+            except Interrupted:
+                raise
+            except AtomSyncError as error:
+                self._meet(error)
+                if error.path is not None and error.path in self._set_aside:
+                    continue
+                return Flushed(False, "", str(error), error.exit_status)
+            unstable = sorted(set(report.skipped) - self._set_aside.keys())
+            if not unstable and not report.left:
+                break
+            self._pause_s(_TICK_S / 10 * min(attempt, 10))
+        left = unstable or sorted(self._set_aside)
+        if left:
+            some = ", ".join(shown(path) for path in left[:_SHOWN_MAX])
+            return Flushed(False, self._last_unit, f"not committed: {some}", SourceUnstable.exit_status)
+        return Flushed(True, self._last_unit, "", 0)
+
+    def _pause_s(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._progress.stopping, seconds)
+        self._progress.check()
+
+    def _collect_rescan(self) -> None:
+        """A rescan is over: what it found is hinted at; what a unit then has to change was missed."""
+        found, error = self._rescans.collected()
+        self._attachment.prove(_BARRIER_S)  # what events tell of by now was not missed
+        with self._changed:
+            self._attachment.rescans += 1
+            self._set_aside.clear()
+        for path in found:
+            self._hear(Hint(path, announced=False))
+        if error is not None:
+            self._tell("retrying", error=error, next_try_s=self.options.rescan_s)
+
+    def _end(self) -> None:
+        self._rescans.stop()
+        self._attachment.detach()
+        with self._changed:
+            self._state = STOPPED
+            wishes, self._flushes = self._flushes, []
+        for wish in wishes:
+            wish.answer(_STOPPED)
+        self._tell("stopped", why=self._progress.stopping)
+
+
+class _Flush:
+    """The wish of a thread that waits; answered once, though it may have gone."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.outcome = _STOPPED
+
+    def answer(self, outcome: Flushed) -> None:
+        self.outcome = outcome
+        self.done.set()
+
+
+class _Beating(Progress):
+    """Notes when it was last heard of."""
+
+    def __init__(self) -> None:
+        self.beat_s = time.monotonic()
+
+    def check(self) -> None:
+        self.beat_s = time.monotonic()
+        super().check()
+
+
+_STOPPED = Flushed(False, "", "the watch was stopped", Interrupted.exit_status)

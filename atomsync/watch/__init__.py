@@ -1,0 +1,9 @@
+"""When to look, and whether we would notice: a watcher says "look at this path", and never what is there.
+
+hint         what a watcher may say
+batching     hints gathered until the source rests, or has waited long enough (pure)
+watcher      what every watcher offers
+inotify      Linux: one kernel watch a directory, and the tree of them
+observer     elsewhere: whatever watchdog has for the platform
+filesystems  which filesystems give no events, and so must be polled
+"""

@@ -1,0 +1,425 @@
+"""Hints gathered until the source rests, or has waited long enough.
+
+Pure: neither a clock nor the disk is looked at. Times are seconds of any clock that only goes forward.
+A path is *fresh* until a batch that was due left it behind because it did not rest; from then on it is
+*held*: it no longer counts for when the others are due, and goes when it rests or its patience ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import islice
+from math import inf
+from typing import NamedTuple
+
+from atomsync.watch.hint import ENTRY, NAMES, TREE, Hint
+
+MOVES_MAX = 10_000  # what is moved beyond that is copied
+_SHOWN_MAX = 1_000
+_ABOVE_ROOT = "/"  # where the root's own record is kept; no directory is called so
+
+
+class Limits(NamedTuple):
+    settle_s: float = 0.1  # a path rests when it was not hinted at for so long
+    max_wait_s: float = 2.0  # greatest age of a batch
+    paths_max: int = 50_000  # looks in a batch; twice as many hints are kept one by one
+    fold_max: int = 1_000  # names hinted at in one directory, before a look at the directory replaces them
+    directories_max: int = 20_000  # directories with hints, before a look everywhere replaces them
+
+
+class Batch(NamedTuple):
+    """``looks``: path → reach, none below one that is TREE. ``unannounced``: those only a rescan asked for.
+
+    ``held``: what does not rest yet; the looks must leave it alone, wherever they meet it. ``moves``: new
+    path → path before, for all below a directory too. ``since_s``: when the oldest of its hints was given.
+    """
+
+    looks: Mapping[str, int]
+    held: frozenset[str]
+    moves: Mapping[str, str]
+    unannounced: frozenset[str]
+    since_s: float
+
+
+class _Record:
+    """What is pending at one path. ``first_s`` is what its patience is counted from, ``since_s`` its lag."""
+
+    __slots__ = ("announced", "first_s", "gone", "held", "last_s", "reach", "since_s", "writing")
+
+    def __init__(self, reach: int, announced: bool, now_s: float) -> None:
+        self.reach = reach
+        self.announced = announced
+        self.writing = False
+        self.since_s = self.first_s = self.last_s = now_s
+        self.held = False
+        self.gone = False  # taken, or folded into another
+
+    def merge(self, other: _Record) -> None:
+        """``other`` is known of here too; how far to look, the caller says."""
+        self.announced |= other.announced
+        self.since_s = min(self.since_s, other.since_s)
+        self.first_s = min(self.first_s, other.first_s)
+        self.last_s = max(self.last_s, other.last_s)
+
+    def absorb(self, other: _Record) -> None:
+        """``other``, a name in this directory, is known of here only."""
+        other.gone = True
+        self.merge(other)
+        if other.reach > ENTRY:
+            self.reach = TREE
+
+
+class _Directory:
+    """The records in one directory by their paths. While ``whole`` is pending, only those being written."""
+
+    __slots__ = ("names", "whole")
+
+    def __init__(self) -> None:
+        self.names: dict[str, _Record] = {}
+        self.whole: _Record | None = None
+
+
+class Batcher:
+    """Not thread-safe: its user holds a lock."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._patience_s = 2 * limits.max_wait_s
+        self._directories: dict[str, _Directory] = {}
+        self._count = 0
+        self._moves: dict[str, str] = {}
+        self._given: dict[str, _Record] = {}  # of the last batch, what had been held
+        # Bounds: what is fresh is due, and something held may rest, never before these say so.
+        self._fresh_s = inf  # oldest first_s of what is fresh
+        self._newest_s = -inf  # newest last_s of what is fresh
+        self._release_s = inf
+        self._oldest_s = inf
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def oldest_s(self) -> float | None:
+        """When the oldest pending hint was given."""
+        return self._oldest_s if self._count else None
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """What is held back, or a thousand of it."""
+        return tuple(islice((path for path, record in self._records() if record.held), _SHOWN_MAX))
+
+    def due_s(self) -> float | None:
+        """When ``take`` may have something; None if nothing is pending."""
+        return min(self._fresh_due_s(), self._release_s) if self._count else None
+
+    # -- in
+    def add(self, hint: Hint, now_s: float) -> None:
+        """Called for every event there is: so it is flat, and touches nothing but the one record."""
+        path, reach, moved_from, writing, announced = hint
+        parent = path.rpartition("/")[0] if path else _ABOVE_ROOT
+        directory = self._directories.get(parent) or self._open(parent, now_s)
+        record = directory.names.get(path)
+        if record is None or directory.whole is not None:
+            record = self._find_or_make(parent, directory, hint, now_s)
+        record.last_s = now_s
+        if reach > record.reach:
+            record.reach = reach
+        if announced:
+            record.announced = True
+        if writing is not None and record is not directory.whole:
+            record.writing = writing
+        if not record.held:
+            self._newest_s = now_s
+            if now_s < self._fresh_s:
+                self._fresh_s = now_s
+        elif writing is False:
+            self._release_s = min(self._release_s, now_s + self._limits.settle_s)
+        if now_s < self._oldest_s:
+            self._oldest_s = now_s
+        if moved_from:
+            self._move(hint, now_s)
+
+    def put_back(self, batch: Batch, now_s: float) -> None:
+        """Pending again, and as old as it was: what rested still rests, and may be due at once."""
+        for path, reach in batch.looks.items():
+            self._keep(path, _Record(reach, path not in batch.unannounced, batch.since_s))
+        # What was moved meanwhile was moved after what the batch tells.
+        now_at = {old: new for new, old in self._moves.items()}
+        moves = {_carried(new, now_at): old for new, old in batch.moves.items()}
+        moves.update((new, _carried(old, batch.moves)) for new, old in self._moves.items())
+        self._moves = dict(islice(((new, old) for new, old in moves.items() if new != old), MOVES_MAX))
+
+    def hold(self, paths: Iterable[str], now_s: float) -> None:
+        """A look found these changing. Their patience runs on, or begins anew if it had ended."""
+        for path in paths:
+            record = _Record(ENTRY, True, now_s)
+            given = self._given.get(path)
+            if given is not None:
+                record.since_s = given.since_s
+                if given.first_s + self._patience_s > now_s:
+                    record.first_s = given.first_s
+            self._keep(path, record, held=True)
+
+    # -- out
+    def take(self, now_s: float, *, force: bool = False) -> Batch | None:
+        """What rests, if that is due; or None. ``force``: all that is pending, and nothing is held."""
+        due = force or self._fresh_due_s() <= now_s
+        if not due and now_s < self._release_s:
+            return None
+        taken: dict[str, _Record] = {}
+        waiting: set[str] = set()
+        held: set[str] = set()  # of those, what must be left alone
+        for path, record in self._records():
+            rests = force or self._rests(record, now_s)
+            if rests and (due or record.held):
+                taken[path] = record
+                continue
+            waiting.add(path)
+            if not rests:
+                held.add(path)
+        blocked = self._below(waiting) & taken.keys()
+        for path in blocked:
+            del taken[path]
+        waiting |= blocked
+        held |= blocked
+        if len(taken) > self._limits.paths_max and not force:
+            # In this order nothing is taken before the directories above it.
+            taken = {path: taken[path] for path in sorted(taken)[: self._limits.paths_max]}
+        absorbed = self._below({path for path, record in taken.items() if record.reach == TREE})
+        since_s = min((record.since_s for record in taken.values()), default=inf)
+        for path, record in self._records():
+            if path in waiting:
+                record.held |= due
+                if path in held and path in absorbed:
+                    # A look at a tree leaves this out, with all below it: that is to be made up for.
+                    record.reach = TREE
+                    record.since_s = min(record.since_s, since_s)
+        for record in taken.values():
+            record.gone = True
+        self._tidy(due, blocked)
+        if not taken:
+            return None
+        self._given = {path: record for path, record in taken.items() if record.held}
+        looks = {path: record.reach for path, record in taken.items() if path not in absorbed}
+        return Batch(
+            looks,
+            frozenset(held),
+            self._moves_into(looks),
+            frozenset(path for path in looks if not taken[path].announced),
+            since_s,
+        )
+
+    def pending_from(self, paths: Collection[str]) -> dict[str, int]:
+        """The looks pending where one of these, or what is above or below one, was moved to: path → reach."""
+        removed = set(paths)
+        above = {parent for path in removed for parent in _upwards(path)}
+        found: dict[str, int] = {}
+        for new, old in self._moves.items():
+            if old in above or any(path in removed for path in _upwards(old)):
+                look = _covering(new, self._reach_at)
+                if look is not None:
+                    found[look] = self._reach_at(look) or ENTRY
+        return found
+
+    # -- records
+    def _records(self) -> Iterator[tuple[str, _Record]]:
+        for directory in self._directories.values():
+            yield from directory.names.items()
+
+    def _reach_at(self, path: str) -> int | None:
+        directory = self._directories.get(_parent(path))
+        record = directory.names.get(path) if directory else None
+        return record.reach if record else None
+
+    def _open(self, parent: str, now_s: float) -> _Directory:
+        many = len(self._directories) - (_ABOVE_ROOT in self._directories)
+        if many >= self._limits.directories_max and parent != _ABOVE_ROOT:
+            self._fold_everything(now_s)
+        return self._directories.setdefault(parent, _Directory())
+
+    def _find_or_make(self, parent: str, directory: _Directory, hint: Hint, now_s: float) -> _Record:
+        """The record that shall know of ``hint``: its own one, or that of the directory it is folded into."""
+        names = directory.names
+        record = names.get(hint.path)
+        if directory.whole is not None and directory.whole.gone:
+            directory.whole = None
+        if directory.whole is None:
+            if record is not None:
+                return record
+            if not names or self._has_room(names):
+                return self._make(names, hint, now_s)
+            directory.whole = self._fold(parent, names, now_s)
+        if record is not None:
+            if hint.writing is not False:
+                return record
+            directory.whole.absorb(names.pop(hint.path))  # closed: its name need not be known any longer
+            self._count -= 1
+        elif hint.writing and self._has_room(names):
+            return self._make(names, hint, now_s)
+        if hint.reach > ENTRY:
+            directory.whole.reach = TREE
+        return directory.whole
+
+    def _has_room(self, names: Mapping[str, _Record]) -> bool:
+        return len(names) < self._limits.fold_max and self._count < 2 * self._limits.paths_max
+
+    def _make(self, names: dict[str, _Record], hint: Hint, now_s: float) -> _Record:
+        record = names[hint.path] = _Record(hint.reach, hint.announced, now_s)
+        self._count += 1
+        return record
+
+    def _keep(self, path: str, record: _Record, *, held: bool = False) -> _Record:
+        """``record`` from now on, or what is known of ``path`` already with this merged into it."""
+        directory = self._directories.setdefault(_parent(path), _Directory())
+        kept = directory.names.setdefault(path, record)
+        if kept is record:
+            self._count += 1
+        else:
+            kept.reach = max(kept.reach, record.reach)
+            kept.merge(record)
+        kept.held |= held
+        self._oldest_s = min(self._oldest_s, kept.since_s)
+        if kept.held:
+            rests_s = kept.last_s + self._limits.settle_s
+            self._release_s = min(self._release_s, rests_s, kept.first_s + self._patience_s)
+        else:
+            self._fresh_s = min(self._fresh_s, kept.first_s)
+            self._newest_s = max(self._newest_s, kept.last_s)
+        return kept
+
+    def _fold(self, parent: str, names: dict[str, _Record], now_s: float) -> _Record:
+        """One look at a directory instead of its names, except for those that may have to be held."""
+        whole = _Record(NAMES, False, now_s)
+        for path in [path for path, record in names.items() if not record.writing]:
+            whole.absorb(names.pop(path))
+            self._count -= 1
+        return self._keep(parent, whole)
+
+    def _fold_everything(self, now_s: float) -> None:
+        writing = [(path, record) for path, record in self._records() if record.writing]
+        spared = dict(writing[: min(self._limits.fold_max, self._limits.directories_max // 2)])
+        whole = _Record(TREE, False, now_s)
+        for path, record in self._records():
+            if path not in spared:
+                whole.absorb(record)
+        self._directories.clear()
+        self._count = 0
+        for path, record in spared.items():
+            self._keep(path, record).reach = TREE  # what is below it was folded too
+        self._keep("", whole)
+
+    # -- time
+    def _rests(self, record: _Record, now_s: float) -> bool:
+        settled = not record.writing and record.last_s + self._limits.settle_s <= now_s
+        return settled or record.first_s + self._patience_s <= now_s
+
+    def _fresh_due_s(self) -> float:
+        if self._fresh_s == inf:
+            return inf
+        wait_s = self._limits.max_wait_s
+        if self._count >= self._limits.paths_max:
+            wait_s = min(wait_s, self._limits.settle_s)
+        return min(self._newest_s + self._limits.settle_s, self._fresh_s + wait_s)
+
+    def _tidy(self, due: bool, blocked: Collection[str]) -> None:
+        """Forget what is gone, and reckon anew when what is left is due. A blocked path has no time of
+        its own: it goes with the directory that it waits for."""
+        self._count = 0
+        self._oldest_s = self._fresh_s = end_s = inf
+        newest_s = rest_s = -inf
+        for parent, directory in list(self._directories.items()):
+            if directory.whole is not None and directory.whole.gone:
+                directory.whole = None
+            directory.names = {path: record for path, record in directory.names.items() if not record.gone}
+            if not directory.names and directory.whole is None:
+                del self._directories[parent]
+            self._count += len(directory.names)
+            for path, record in directory.names.items():
+                self._oldest_s = min(self._oldest_s, record.since_s)
+                if not record.held:
+                    self._fresh_s = min(self._fresh_s, record.first_s)
+                    newest_s = max(newest_s, record.last_s)
+                elif path not in blocked:
+                    end_s = min(end_s, record.first_s + self._patience_s)
+                    if not record.writing:
+                        rest_s = max(rest_s, record.last_s + self._limits.settle_s)
+        if due:
+            self._newest_s = newest_s
+        # All that may soon rest is waited for, so that it goes in one batch.
+        self._release_s = min(end_s, rest_s) if rest_s > -inf else end_s
+
+    def _below(self, paths: Collection[str]) -> set[str]:
+        """What is pending strictly below one of these."""
+        found: set[str] = set()
+        for parent, directory in self._directories.items():
+            if paths and parent != _ABOVE_ROOT and any(path in paths for path in _upwards(parent)):
+                found.update(directory.names)
+        return found
+
+    # -- moves
+    def _move(self, hint: Hint, now_s: float) -> None:
+        new, old = hint.path, hint.moved_from
+        before = _carried(old, self._moves)
+        if hint.reach > ENTRY:
+            self._moves = {_carried(path, {old: new}): origin for path, origin in self._moves.items()}
+        self._moves.pop(old, None)
+        if before == new:
+            self._moves.pop(new, None)
+        elif new in self._moves or len(self._moves) < MOVES_MAX:
+            self._moves[new] = before
+        # Whoever writes to what was moved writes to it still.
+        for path, record in self._at(old, below=hint.reach > ENTRY):
+            if record.writing:
+                self.add(Hint(path, ENTRY, "", False), now_s)
+                if path != old or hint.writing is None:
+                    self.add(Hint(_carried(path, {old: new}), ENTRY, "", True), now_s)
+
+    def _at(self, top: str, *, below: bool) -> list[tuple[str, _Record]]:
+        directory = self._directories.get(_parent(top))
+        found = [(top, directory.names[top])] if directory and top in directory.names else []
+        if below:
+            for parent, directory in self._directories.items():
+                if parent == top or parent.startswith(top + "/"):
+                    found += directory.names.items()
+        return found
+
+    def _moves_into(self, looks: Mapping[str, int]) -> dict[str, str]:
+        """The moves that these looks will see; they are forgotten here."""
+        given = {
+            new: old
+            for new, old in self._moves.items()
+            if not self._count or _covering(new, looks.get) is not None
+        }
+        now_at = {old: new for new, old in given.items()}
+        left = [(new, old) for new, old in self._moves.items() if new not in given]
+        self._moves = {new: _carried(old, now_at) for new, old in left}
+        return given
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0] if path else _ABOVE_ROOT
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """``path`` and all above it, to the root."""
+    yield path
+    while path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def _carried(path: str, places: Mapping[str, str]) -> str:
+    """Where ``path`` is when it, or the nearest directory above it, went to its place in ``places``."""
+    for top in _upwards(path):
+        if top in places:
+            return places[top] + path[len(top) :]
+    return path
+
+
+def _covering(path: str, reach_at: Callable[[str], int | None]) -> str | None:
+    """The nearest look that will see ``path``: at itself, at the names around it, at a tree with it."""
+    for needed, place in enumerate(_upwards(path)):
+        reach = reach_at(place)
+        if reach is not None and reach >= min(needed, TREE):
+            return place
+    return None

@@ -1,0 +1,36 @@
+"""Followers that are stopped at the end of a test, whatever became of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.sync.following import QUICK, Following
+
+
+@pytest.fixture
+def follow() -> Iterator[Callable[..., Following]]:
+    """``follow(src, dst, **options)``: a follower at work, with ``QUICK`` for what is not named."""
+    with contextlib.ExitStack() as at_work:
+
+        def start(src: Path, dst: Path, *, lasting: bool = False, **options: Any) -> Following:
+            following = Following(src, dst, QUICK._replace(**options), lasting=lasting)
+            at_work.callback(following.stop)
+            return following
+
+        yield start
+
+
+@pytest.fixture
+def src(tmp_path: Path) -> Path:
+    (tmp_path / "src").mkdir()
+    return tmp_path / "src"
+
+
+@pytest.fixture
+def dst(tmp_path: Path) -> Path:
+    return tmp_path / "dst"

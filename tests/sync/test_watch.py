@@ -1,0 +1,299 @@
+"""A watch seen from outside: what it catches up, what arrives, and what never wakes it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from atomsync import push
+from tests.sync.following import Following, Visible
+
+Follow = Callable[..., Following]
+SameTree = Callable[..., None]
+
+# Writes all over a tree until its input ends: every directory, old and new, again and again.
+_BUSY = """
+import itertools, os, select, sys
+root = sys.argv[1]
+print("writing", flush=True)
+for turn in itertools.count():
+    for number in range(40):
+        place = os.path.join(root, f"dir{number}")
+        with open(os.path.join(place, f"new{turn % 7}"), "w") as file:
+            file.write(f"{turn} {number}")
+        os.makedirs(os.path.join(place, f"deep{turn % 5}", "er"), exist_ok=True)
+        with open(os.path.join(place, f"deep{turn % 5}", "er", "file"), "w") as file:
+            file.write(f"{turn} {number}")
+        if turn % 5 == 4:
+            os.rename(os.path.join(place, "deep0"), os.path.join(place, f"moved{turn}"))
+        if select.select([sys.stdin], [], [], 0)[0]:
+            sys.exit()
+"""
+
+
+def at_rest(*watches: Following, for_s: float = 1.0) -> bool:
+    """Whether nothing is pending and no unit is made, all of that time."""
+    units = [watch.units() for watch in watches]
+    until = time.monotonic() + for_s
+    while time.monotonic() < until:
+        if any(watch.status.queue for watch in watches) or [watch.units() for watch in watches] != units:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+# -- start
+@pytest.mark.parametrize("delete", [True, False])
+def test_a_start_catches_up_what_happened_while_it_was_down(
+    delete: bool,
+    src: Path,
+    dst: Path,
+    plant: Callable[..., Path],
+    follow: Follow,
+    assert_same_tree: SameTree,
+) -> None:
+    plant(src, {"kept": b"1", "changed": b"1", "gone": b"1", "dir/gone": b"1"})
+    first = follow(src, dst, delete=delete)
+    first.settled()
+    assert_same_tree(src, dst)
+    first.stop()
+
+    (src / "gone").unlink()
+    shutil.rmtree(src / "dir")
+    plant(src, {"changed": b"other", "new/deep/file": b"2", "link": "kept"})
+    watch = follow(src, dst, delete=delete)
+    watch.wait_until(lambda: (dst / "link").is_symlink())
+
+    expected = [("created", path) for path in ("link", "new", "new/deep", "new/deep/file")]
+    expected += [("removed", path) for path in ("dir", "dir/gone", "gone") if delete]
+    assert watch.units() == [[*expected, ("updated", "changed")]]
+    if delete:
+        assert_same_tree(src, dst)
+
+
+def test_a_start_with_nothing_to_catch_up_commits_nothing(src: Path, dst: Path, follow: Follow) -> None:
+    (src / "file").write_bytes(b"1")
+    push(src, dst)
+    watch = follow(src, dst)
+    watch.settled()
+    watch.wait_until(lambda: watch.status.state == "watching")
+    assert watch.units() == []
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_nothing_is_lost_of_what_changes_while_a_watch_starts(
+    round_: int, src: Path, dst: Path, plant: Callable[..., Path], follow: Follow, assert_same_tree: SameTree
+) -> None:
+    plant(src, {f"dir{number}/sub{sub}/file": b"1" for number in range(40) for sub in range(25)})
+    line = [sys.executable, "-c", _BUSY, str(src)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline()
+        watch = follow(src, dst, delete=True)
+        watch.wait_for("synced")
+        writer.communicate()
+    watch.settled()
+    assert_same_tree(src, dst)
+
+
+# -- every simple change
+TREE: dict[str, bytes | str | None] = {
+    "file": b"content",
+    "other": b"another",
+    "dir/one": b"1",
+    "dir/sub/two": b"2",
+    "empty": None,
+    "link": "file",
+}
+
+
+def _replace(path: Path, kind: str) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    if kind == "dir":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to("elsewhere")
+    else:
+        path.write_bytes(b"now a file")
+
+
+def _append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def _moved_back(path: Path) -> None:
+    path.rename(path.with_name("aside"))
+    path.with_name("aside").rename(path)
+    path.chmod(0o600)
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], Visible]] = {
+    "a file is created": (lambda src: (src / "new").write_bytes(b"1"), [("created", "new")]),
+    "an empty file is created": (lambda src: (src / "new").touch(), [("created", "new")]),
+    "a file is created in a directory": (
+        lambda src: (src / "dir/sub/new").write_bytes(b"1"),
+        [("created", "dir/sub/new")],
+    ),
+    "a file is written": (lambda src: (src / "file").write_bytes(b"other"), [("updated", "file")]),
+    "a file is written, same size": (lambda src: (src / "file").write_bytes(b"CONTENT"), [("updated", "file")]),
+    "a file is appended to": (lambda src: _append(src / "dir/one"), [("updated", "dir/one")]),
+    "a file is truncated": (lambda src: os.truncate(src / "file", 3), [("updated", "file")]),
+    "a mode changes": (lambda src: (src / "file").chmod(0o600), [("updated", "file")]),
+    "a time changes": (lambda src: os.utime(src / "file", (1, 1)), [("updated", "file")]),
+    "a directory's mode changes": (lambda src: (src / "dir").chmod(0o700), [("updated", "dir")]),
+    "the root's mode changes": (lambda src: src.chmod(0o700), [("updated", "")]),
+    "a link is created": (lambda src: (src / "new").symlink_to("file"), [("created", "new")]),
+    "a link is changed": (lambda src: _replace(src / "link", "link"), [("updated", "link")]),
+    "a hard link is made": (
+        lambda src: (src.with_name("outside").write_bytes(b"1"), os.link(src.with_name("outside"), src / "new")),
+        [("created", "new")],
+    ),
+    "a directory is created": (lambda src: (src / "new").mkdir(), [("created", "new")]),
+    "a tree is created": (
+        lambda src: shutil.copytree(src / "dir", src / "new"),
+        [("created", path) for path in ("new", "new/one", "new/sub", "new/sub/two")],
+    ),
+    "a file is removed": (lambda src: (src / "dir/one").unlink(), [("removed", "dir/one")]),
+    "a link is removed": (lambda src: (src / "link").unlink(), [("removed", "link")]),
+    "an empty directory is removed": (lambda src: (src / "empty").rmdir(), [("removed", "empty")]),
+    "a tree is removed": (
+        lambda src: shutil.rmtree(src / "dir"),
+        [("removed", path) for path in ("dir", "dir/one", "dir/sub", "dir/sub/two")],
+    ),
+    "a file becomes a directory": (lambda src: _replace(src / "file", "dir"), [("updated", "file")]),
+    "a file becomes a link": (lambda src: _replace(src / "file", "link"), [("updated", "file")]),
+    "a directory becomes a file": (
+        lambda src: _replace(src / "dir", "file"),
+        [*(("removed", path) for path in ("dir/one", "dir/sub", "dir/sub/two")), ("updated", "dir")],
+    ),
+    "a link becomes a file": (lambda src: _replace(src / "link", "file"), [("updated", "link")]),
+    "a file is moved away and back": (lambda src: _moved_back(src / "file"), [("updated", "file")]),
+    "two files are swapped": (
+        lambda src: (
+            (src / "file").rename(src / "aside"),
+            (src / "other").rename(src / "file"),
+            (src / "aside").rename(src / "other"),
+        ),
+        [("updated", "file"), ("updated", "other")],
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_simple_change_arrives_as_one_unit(
+    change: str,
+    src: Path,
+    dst: Path,
+    plant: Callable[..., Path],
+    follow: Follow,
+    assert_same_tree: SameTree,
+) -> None:
+    plant(src, TREE)
+    push(src, dst)
+    watch = follow(src, dst, delete=True)
+    watch.settled()
+    make, expected = CHANGES[change]
+    make(src)
+    watch.wait_until(watch.units)
+    watch.settled()
+    assert watch.units() == [expected]
+    assert_same_tree(src, dst)
+
+
+def test_without_delete_what_is_removed_stays_and_the_rest_arrives(
+    src: Path, dst: Path, plant: Callable[..., Path], follow: Follow
+) -> None:
+    plant(src, TREE)
+    push(src, dst)
+    watch = follow(src, dst)
+    watch.settled()
+    shutil.rmtree(src / "dir")
+    (src / "file").rename(src / "moved")
+    (src / "other").write_bytes(b"different")
+    watch.settled()
+    assert watch.units() == [[("created", "moved"), ("updated", "other")]]
+    assert (dst / "dir/sub/two").read_bytes() == b"2"
+    assert (dst / "file").read_bytes() == b"content"
+
+
+# -- what never wakes it
+def test_reading_the_source_wakes_nothing(
+    src: Path, dst: Path, plant: Callable[..., Path], follow: Follow
+) -> None:
+    plant(src, TREE)
+    watch = follow(src, dst)
+    watch.settled()
+    units = watch.units()
+    line = "while :; do find . -type f -exec cat {} + ; ls -lR; done >/dev/null 2>&1"
+    with subprocess.Popen(["sh", "-c", f"exec timeout 10 sh -c '{line}'"], cwd=src) as reader:
+        try:
+            assert at_rest(watch)
+        finally:
+            reader.terminate()
+    assert watch.units() == units
+
+
+def test_at_rest_after_its_own_work_it_makes_no_unit(
+    src: Path, dst: Path, plant: Callable[..., Path], follow: Follow
+) -> None:
+    """SRC and DST are siblings here, and each unit stages, swaps and cleans up beside SRC."""
+    plant(src, TREE)
+    watch = follow(src, dst, delete=True)
+    watch.settled()
+    (src / "file").write_bytes(b"other")
+    shutil.rmtree(src / "dir")
+    watch.settled()
+    assert len(watch.units()) == 2
+    assert at_rest(watch)
+
+
+def test_a_chain_of_watches_comes_to_rest_and_never_copies_a_control_directory(
+    tmp_path: Path, plant: Callable[..., Path], follow: Follow, assert_same_tree: SameTree
+) -> None:
+    first, second, third = tmp_path / "a", tmp_path / "b", tmp_path / "c"
+    plant(first, TREE)
+    second.mkdir()
+    one, two = follow(first, second, delete=True), follow(second, third, delete=True)
+    one.settled()
+    two.settled()
+    assert_same_tree(first, third)
+    before = len(two.units())
+
+    (first / "file").write_bytes(b"changed")
+    two.wait_until(lambda: (third / "file").read_bytes() == b"changed")
+    assert at_rest(one, two)
+    assert two.units()[before:] == [[("updated", "file")]]
+    assert_same_tree(first, third)
+    assert len(list(tmp_path.glob("*/.atomsync"))) == 2
+    assert not (third / ".atomsync" / ".atomsync").exists()
+
+
+def test_a_destination_inside_the_source_of_another_watch_feeds_it_results_only(
+    tmp_path: Path, plant: Callable[..., Path], follow: Follow, assert_same_tree: SameTree
+) -> None:
+    outer, copy = tmp_path / "outer", tmp_path / "copy"
+    plant(outer, {"src/file": b"1", "dst": None})
+    inner = follow(outer / "src", outer / "dst", delete=True)
+    watch = follow(outer, copy, delete=True)
+    inner.settled()
+    watch.settled()
+    before = len(watch.units())
+
+    (outer / "src/file").write_bytes(b"changed")
+    watch.wait_until(lambda: (copy / "dst/file").read_bytes() == b"changed")
+    assert at_rest(inner, watch)
+    told = {change for unit in watch.units()[before:] for change in unit}
+    assert told == {("updated", "src/file"), ("updated", "dst/file")}
+    assert_same_tree(outer / "src", copy / "dst")
+    assert not (copy / "dst/.atomsync").exists()
