@@ -72,7 +72,7 @@ class RootError(AtomSyncError):
 
 
 class RootReplaced(AtomSyncError):
-    """SRC or DST, or a mount point in SRC, is not what it was: unmounted, or another directory by its name."""
+    """SRC or DST, or a mount in SRC, is not what it was: unmounted, or another directory by its name."""
 
     exit_status, code = 45, "replaced"
 

@@ -122,7 +122,8 @@ def command(
     for param in ctx.command.params:
         given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
         if given and param.name not in PROCESS:
-            raise click.UsageError(f"{param.opts[-1]} does not go with --config: it stands in FILE.", ctx)
+            name = param.opts[-1] if isinstance(param, click.Option) else str(param.name).upper()
+            raise click.UsageError(f"{name} does not go with --config: it stands in FILE.", ctx)
     found = read(config, ctx.command)
     again = lambda: read(config, ctx.command).pairs  # noqa: E731
     Service(found.pairs, teller, metrics or found.metrics, read=again).run()

@@ -15,12 +15,14 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class Mount(NamedTuple):
-    """``device``: the filesystem's, as st_dev has it (on btrfs each subvolume has one of its own besides)."""
+    """``device``: the filesystem's, as st_dev has it (on btrfs each subvolume has one of its own besides).
+    ``root``: the directory of that filesystem which is to be seen at ``point``."""
 
     id: int
     point: str
     device: int
     fs_type: str
+    root: str
 
 
 def mounts() -> list[Mount]:
@@ -44,9 +46,30 @@ def below(directory: str) -> dict[str, Mount]:
     return {mount.point[len(root) :]: mount for mount in found}
 
 
+def mount_of(path: str | int) -> Mount | None:
+    """The mount that holds a directory, by path or descriptor; None where that cannot be told.
+
+    Not by its name: a longer mount point in the table may be hidden by what is mounted over it.
+    """
+    fd = path if isinstance(path, int) else os.open(path, getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as info:
+            number = next((int(line[7:]) for line in info if line.startswith("mnt_id:")), None)
+    except OSError:
+        return None
+    finally:
+        if fd != path:
+            os.close(fd)
+    return next((mount for mount in mounts() if mount.id == number), None)
+
+
 def _mount(line: str) -> Mount:
     # id, parent, major:minor, root in it, mount point, options, any number of tags, "-", type, ...
     words = line.split(" ")
     major, minor = words[2].split(":")
-    point = _OCTAL.sub(lambda m: chr(int(m[1], 8)), words[4])
-    return Mount(int(words[0]), point, os.makedev(int(major), int(minor)), words[words.index("-", 6) + 1])
+    kind = words[words.index("-", 6) + 1]
+    return Mount(int(words[0]), _plain(words[4]), os.makedev(int(major), int(minor)), kind, _plain(words[3]))
+
+
+def _plain(text: str) -> str:
+    return _OCTAL.sub(lambda m: chr(int(m[1], 8)), text) if "\\" in text else text

@@ -29,6 +29,8 @@ class Attachment:
         self._silent = ""  # why no events come at all, or not of everything
         self._silent_below: dict[str, str] = {}
         self._attached = 0
+        self._refused = False  # no more watchers for us, for now
+        self._retry_s = 0.0
         self._proved: float | None = None
         self.overflows = self.rescans = self.missed = 0
 
@@ -46,6 +48,7 @@ class Attachment:
         self.detach()
         self._attached += 1
         self._proved = None
+        self._refused = False
         if self._options.poll_s is not None:
             return
         self._silent = gives_no_events(self._source)
@@ -65,7 +68,8 @@ class Attachment:
             watcher.stop()
             if error.errno not in _NO_MORE:
                 raise from_oserror(error, f"cannot watch {shown(self._source)}") from None
-            self._silent = error.strerror or str(error)
+            self._silent, self._refused = error.strerror or str(error), True
+            self._retry_s = time.monotonic() + POLL_S
             return
         self._watcher = watcher
 
@@ -78,6 +82,8 @@ class Attachment:
     @property
     def broken(self) -> str:
         """Why a new one must be attached; "" if it need not be."""
+        if self._refused and time.monotonic() >= self._retry_s:
+            return "another try to hear events"
         return self._watcher.broken if self._watcher is not None else ""
 
     def poll_every_s(self) -> float | None:

@@ -50,6 +50,7 @@ class Carrier:
         options = self._options
         look = Look(batch.looks, batch.held, batch.moves, options.batch_bytes)
         phases = Phases(self._progress)
+        self._must_stand()  # before the store is opened: where none is, one would be made
         with (
             opened_source(PosixDisk(), self._source) as origin,
             UnitOfWork(self._store, source=origin, message=options.message, progress=phases) as unit,
@@ -81,6 +82,9 @@ class Carrier:
 
     def _still_there(self, removed: Collection[str]) -> Mapping[str, int]:
         """The last question before a commit: is the ground what it was, and did what goes only move?"""
-        if why := self._ground.check():
-            raise RootReplaced(f"not following the source: {why}", "nothing was touched")
+        self._must_stand()
         return self._moved_to(removed) if removed else {}
+
+    def _must_stand(self) -> None:
+        if why := self._ground.check():
+            raise RootReplaced("not following the source", why, "It is covered anew, and looked at again.")

@@ -2,7 +2,7 @@
 
 A name can come to lead elsewhere: a disk is unmounted and its empty mount point shows, a directory is
 replaced. To follow that would remove or fill what nobody meant. So both roots, and the mount points
-in SRC, must be what they were; a root that was made anew on the same filesystem counts as SRC again.
+in SRC, must be what they were; only a source that was made anew in the same place counts as SRC again.
 """
 
 from __future__ import annotations
@@ -11,77 +11,88 @@ import os
 from typing import NamedTuple
 
 from atomsync.errors import RootError, RootReplaced, from_oserror
+from atomsync.fs.mounts import Mount, below, mount_of
 from atomsync.tree.path import shown
-from atomsync.watch.filesystems import mount_identities
 
-_ACCEPT = "Bring it back, or accept what is there now: atomsync resume {}"
+_SOURCE, _DESTINATION = "source", "destination"
+
+
+class Filesystem(NamedTuple):
+    """A filesystem at a place, so that it is known again. ``number`` is f_fsid, 0 if it has none: device
+    numbers are given anew, an unmounted tmpfs and the next one have the same. ``point`` and ``root``: where
+    it is mounted, and what of it; "" where that cannot be told."""
+
+    device: int
+    number: int
+    point: str
+    root: str
+
+    def same(self, other: Filesystem) -> bool:
+        by_number = self.number and other.number
+        alike = self.number == other.number if by_number else self.device == other.device
+        return alike and (self.point, self.root) == (other.point, other.root)
 
 
 class Identity(NamedTuple):
-    """A directory, so that it is known again: after a remount the device may have another number."""
+    """A directory, so that it is known again."""
 
-    dev: int
     ino: int
-    filesystem: int
-
-    def same_filesystem(self, other: Identity) -> bool:
-        return self.dev == other.dev or (self.filesystem != 0 and self.filesystem == other.filesystem)
+    filesystem: Filesystem
 
     def same(self, other: Identity) -> bool:
-        return self.ino == other.ino and self.same_filesystem(other)
+        return self.ino == other.ino and self.filesystem.same(other.filesystem)
 
 
 def identity(path: str | int) -> Identity:
     """Of a directory by path (links followed) or descriptor. Raises OSError."""
-    found = os.stat(path)
-    return Identity(found.st_dev, found.st_ino, os.statvfs(path).f_fsid)
+    found, mount = os.stat(path), mount_of(path)
+    place = (mount.point, mount.root) if mount is not None else ("", "")
+    return Identity(found.st_ino, Filesystem(found.st_dev, os.statvfs(path).f_fsid, *place))
 
 
 class Ground:
-    """``source`` and ``destination`` are what was found first, None before; ``mounts``: path → st_dev."""
+    """``source`` and ``destination`` are what was found first, None before."""
 
     def __init__(self, source: str, destination: str, *, one_file_system: bool) -> None:
-        self._source_path, self._destination_path = source, destination
+        self._paths = {_SOURCE: source, _DESTINATION: destination}
         self._look_for_mounts = not one_file_system
         self.source: Identity | None = None
         self.destination: Identity | None = None
-        self._mounts: dict[str, int] = {}
+        self._mounts: dict[str, tuple[Mount, Filesystem]] = {}
 
-    def settle_on_source(self) -> Identity:
-        """Take SRC for what it is now, if it may be. Raises RootError, RootReplaced."""
-        now = self._now(self._source_path, "source", "SRC")
-        if self.source is not None and not self.source.same_filesystem(now):
-            raise self._replaced("source", self._source_path, "is on another filesystem than before")
+    def settle_on_source(self) -> int:
+        """Take SRC for what it is now, if it may be; returns its st_dev. Raises RootError, RootReplaced."""
+        now = self._now(_SOURCE)
+        if self.source is not None and not self.source.filesystem.same(now.filesystem):
+            raise self._replaced(_SOURCE, "is on another filesystem than before")
         self.source = now
         self._check_mounts()
-        return now
+        return now.filesystem.device
 
     def check(self) -> str:
         """Why the source must be covered anew, "" if it need not. Raises RootError, RootReplaced."""
         why = ""
         if self.source is not None:
-            now = self._now(self._source_path, "source", "SRC")
-            if not self.source.same_filesystem(now):
-                raise self._replaced("source", self._source_path, "is on another filesystem than before")
+            now = self._now(_SOURCE)
+            if not self.source.filesystem.same(now.filesystem):
+                raise self._replaced(_SOURCE, "is on another filesystem than before")
             if self.source.ino != now.ino:
                 why = "the source is another directory by the same name"
             elif self._check_mounts():
                 why = "a filesystem was mounted in the source"
-        if self.destination is not None:
-            now = self._now(self._destination_path, "destination", "DST")
-            if not self.destination.same(now):
-                raise self._replaced("destination", self._destination_path, "is not the directory it was")
+        if self.destination is not None and not self.destination.same(self._now(_DESTINATION)):
+            raise self._replaced(_DESTINATION, "is not the directory it was")
         return why
 
     def must_be_source(self, root: int) -> None:
         """Raises RootReplaced if the open source is not the one that is covered."""
         if self.source is not None and not self.source.same(identity(root)):
-            raise self._replaced("source", self._source_path, "is not the directory it was")
+            raise self._replaced(_SOURCE, "is not the directory it was")
 
     def must_be_destination(self, root: int) -> None:
         """Raises RootReplaced if the open destination is not the one that was followed until now."""
         if self.destination is not None and not self.destination.same(identity(root)):
-            raise self._replaced("destination", self._destination_path, "is not the directory it was")
+            raise self._replaced(_DESTINATION, "is not the directory it was")
 
     def accept(self) -> None:
         """Whatever is there now is right."""
@@ -92,24 +103,40 @@ class Ground:
         """Whether there are new ones; they are remembered. Raises RootReplaced for one that went."""
         if not self._look_for_mounts:
             return False
-        now = mount_identities(self._source_path)
-        for path, device in self._mounts.items():
-            if now.get(path) != device:
-                where = f"{self._source_path}/{path}"
-                raise self._replaced("source", where, "was a mounted filesystem, and is not any more")
-        new = now.keys() != self._mounts.keys()
-        self._mounts = now
+        source = self._paths[_SOURCE]
+        now = below(source)
+        for path, (mount, filesystem) in self._mounts.items():
+            again = now.get(path)
+            # Mounted anew, it has another id: only then the filesystem is asked itself, which may hang.
+            if again is None or (again.id != mount.id and not _seen(source, path, again).same(filesystem)):
+                raise self._replaced(_SOURCE, "was a mounted filesystem, and is not that one any more", path)
+        new = now.keys() != self._mounts.keys() or any(
+            mount.id != self._mounts[path][0].id for path, mount in now.items()
+        )
+        if new:
+            self._mounts = {path: (mount, _seen(source, path, mount)) for path, mount in now.items()}
         return new
 
-    def _now(self, path: str, role: str, name: str) -> Identity:
+    def _now(self, role: str) -> Identity:
+        path = self._paths[role]
         try:
             return identity(path)
         except (FileNotFoundError, NotADirectoryError):
-            hint = f"Bring it back: the watch goes on by itself. To give it up, stop the watch of {name}."
+            hint = "When it is back the watch goes on by itself."
+            if role == _DESTINATION:
+                hint += f" To begin with a new one: atomsync resume {shown(path)}"
             raise RootError(f"the {role} {shown(path)} is gone", "no directory is there", hint) from None
         except OSError as error:
             raise from_oserror(error, f"cannot reach the {role} {shown(path)}") from None
 
-    def _replaced(self, role: str, path: str, why: str) -> RootReplaced:
-        hint = _ACCEPT.format(shown(self._destination_path))
-        return RootReplaced(f"not following the {role}: {shown(path)} {why}", "nothing was touched", hint)
+    def _replaced(self, role: str, why: str, below_it: str = "") -> RootReplaced:
+        path = self._paths[role] + (f"/{below_it}" if below_it else "")
+        hint = (
+            f"Bring it back, or accept what is there now: atomsync resume {shown(self._paths[_DESTINATION])}"
+        )
+        return RootReplaced(f"not following the {role}", f"{shown(path)} {why}", hint)
+
+
+def _seen(source: str, path: str, mount: Mount) -> Filesystem:
+    number = os.statvfs(os.path.join(source, path)).f_fsid
+    return Filesystem(mount.device, number, mount.point, mount.root)

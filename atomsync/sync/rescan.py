@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 import time
+from math import inf
 
 from atomsync.errors import AtomSyncError, from_oserror
 from atomsync.fs.cursor import Cursor
@@ -21,6 +22,7 @@ from atomsync.tree.path import shown
 
 _NICE = 19
 _PAUSE_MAX_S = 0.05
+_ASK_S = 0.1
 
 
 class Rescans:
@@ -35,6 +37,13 @@ class Rescans:
     def over(self) -> bool:
         """Whether a pass has ended and may be collected."""
         return self._pass is not None and not self._pass.is_alive()
+
+    @property
+    def next_s(self) -> float:
+        """When to ask again (monotonic)."""
+        if self._pass is not None:
+            return time.monotonic() + _ASK_S
+        return self._at_s if self._every_s else inf
 
     def start_if_due(self, rules: Rules) -> None:
         if self._pass is None and self._every_s and time.monotonic() >= self._at_s:

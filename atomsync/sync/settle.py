@@ -61,11 +61,12 @@ def settle_look(
     for _ in range(3 * _TRIES):
         found, unstable = _round(unit, origin, rules, phases, look)
         unstable -= _directories(found) | set(found.unstable)
-        missed = more([change.path for change in found.changes if change.new is None])
+        gone = [change.path for change in found.changes if change.new is None]
+        missed = {path: reach for path, reach in more(gone).items() if look.reaches.get(path, -1) < reach}
         if not unstable and not missed:
             return found, tuple(sorted(rules.skipped - look.held))
         rules = rules._replace(skipped=rules.skipped | unstable)
-        look = look._replace(reaches={**missed, **look.reaches}, moves=look.moves)
+        look = look._replace(reaches={**look.reaches, **missed})
     raise _unstable(unstable)
 
 

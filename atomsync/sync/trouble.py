@@ -12,7 +12,7 @@ FIRST_S = 1.0
 LONGEST_S = 60.0
 LOCKED_LONGEST_S = 2.0  # another process at work on the store is soon done
 
-_GONE = (RootError, RootReplaced)
+GONE = (RootError, RootReplaced)
 
 
 class Trouble:
@@ -25,24 +25,27 @@ class Trouble:
         self.next_try_s: float | None = None
         self.errors = 0
         self._tries = 0
+        self._met: tuple[type[AtomSyncError], str] | None = None
         self._heals_by_hints = False
 
     def meet(self, error: AtomSyncError, now_s: float, *, at_once: bool = False) -> tuple[float, bool]:
         """Book an error; returns in how many seconds to try again, and whether it is news. ``at_once``:
         its cause was set aside."""
+        met = (type(error), error.what)  # the rest may hold numbers that are others each time
+        news = met != self._met
+        if news:
+            self._met, self._tries = met, 0
+            self.errors += 1
         after_s = min(LONGEST_S, FIRST_S * 2 ** min(self._tries, 10))
         self._tries += 1
-        if isinstance(error, _GONE):
+        if isinstance(error, GONE):
             after_s = FIRST_S
         elif isinstance(error, StoreLocked):
             after_s = min(after_s, LOCKED_LONGEST_S)
         elif at_once:
             after_s = 0.0
-        text = str(error)
-        news = text != self.why
-        self.errors += news
-        self.why = self.last_error = text
-        self.paused = isinstance(error, (*_GONE, GuardTripped))
+        self.why = self.last_error = str(error)
+        self.paused = isinstance(error, (*GONE, GuardTripped))
         self.next_try_s = now_s + after_s
         self._heals_by_hints = isinstance(error, GuardTripped)
         return after_s, news
@@ -61,5 +64,5 @@ class Trouble:
         """All is well; returns whether it was not before."""
         was = bool(self.why)
         self.why, self.paused, self.next_try_s = "", False, None
-        self._tries, self._heals_by_hints = 0, False
+        self._tries, self._met, self._heals_by_hints = 0, None, False
         return was

@@ -20,7 +20,6 @@ from atomsync.errors import (
     AtomSyncError,
     ControlUntrusted,
     Interrupted,
-    RootError,
     RootReplaced,
     RootsOverlap,
     SourceUnstable,
@@ -36,7 +35,7 @@ from atomsync.sync.push import Report
 from atomsync.sync.rescan import Rescans
 from atomsync.sync.roots import check_roots
 from atomsync.sync.settle import FAIL
-from atomsync.sync.trouble import Trouble
+from atomsync.sync.trouble import GONE, Trouble
 from atomsync.sync.watching import (
     PAUSED,
     RETRYING,
@@ -122,15 +121,18 @@ class Follower:
             self._changed.notify_all()
 
     def pause(self) -> None:
-        """Commit nothing until ``resume``; hints are gathered all the same."""
+        """Commit nothing until ``resume``: a unit at work is rolled back before its seal, finished behind it,
+        and this waits for that. Hints are gathered all the same."""
         with self._changed:
-            self._user_paused = True
+            self._user_paused = self._progress.pausing = True
             self._changed.notify_all()
+            self._changed.wait_for(lambda: self._batch_since_s is None or self._state == STOPPED)
 
     def resume(self) -> None:
         """Go on; SRC and DST are from now on what their names lead to."""
         with self._changed:
-            self._user_paused, self._accept = False, True
+            self._user_paused = self._progress.pausing = False
+            self._accept = True
             self._changed.notify_all()
 
     def flush(self, timeout_s: float | None) -> Flushed:
@@ -184,15 +186,15 @@ class Follower:
     # -- the thread of this pair
     def run(self) -> None:
         """Until ``stop``. Raises AtomSyncError for what is wrong from the start: roots, overlap, rights."""
-        if not (self._lasting and not os.path.isdir(self.source)):
-            check_roots(self.source, self.destination, self.options.state_dir)
-        self._tell("started")
         try:
+            if not (self._lasting and not os.path.isdir(self.source)):
+                check_roots(self.source, self.destination, self.options.state_dir)
+            self._tell("started")
             while not self._progress.stopping:
                 try:
                     self._turn()
-                except Interrupted:
-                    break
+                except Interrupted:  # to stop, or to pause
+                    continue
                 except AtomSyncError as error:
                     if not self._caught_up and isinstance(error, _FATAL_AT_START):
                         raise
@@ -218,14 +220,14 @@ class Follower:
             self._ground.accept()
             self._reattach = "resumed by hand"
         self._tell_of_a_pause()
-        if self._flushes:
-            self._answer_flushes()
-        elif not (self._user_paused or too_early):
+        if not (self._user_paused or too_early):
             self._mend()
             if now >= self._tick_at_s:
                 self._tick(now)
-            self._mend()
+                self._mend()
             self._commit_what_is_due(look_now)
+        if self._flushes:
+            self._answer_flushes()
 
     def _wait(self) -> None:
         with self._changed:
@@ -240,8 +242,8 @@ class Follower:
         if self._user_paused:
             return now + _TICK_S if self._told_pause else now
         if self._trouble.next_try_s is not None:
-            return min(self._trouble.next_try_s, max(now, self._progress.beat_s) + _TICK_S)
-        if self._reattach or not self._attachment.attached:
+            return min(self._trouble.next_try_s, now + _TICK_S)
+        if self._reattach or not self._caught_up:
             return now
         due = self._batcher.due_s()
         return self._tick_at_s if due is None else min(due, self._tick_at_s)
@@ -252,8 +254,7 @@ class Follower:
         if not why and self._attachment.attached:
             return
         self._rescans.stop()
-        found = self._ground.settle_on_source()
-        self._attachment.attach(found.dev)
+        self._attachment.attach(self._ground.settle_on_source())
         self._reattach = self._ground.check()  # it may have been replaced while the watcher walked it
         with self._changed:
             self._set_aside.clear()
@@ -264,11 +265,10 @@ class Follower:
 
     def _tick(self, now: float) -> None:
         """What is to be done now and then, whether or not anything changes."""
-        self._tick_at_s = now + _TICK_S
         self._reattach = self._reattach or self._ground.check()
-        every = self._attachment.poll_every_s()
-        if every is not None and now >= self._poll_at_s:
-            self._poll_at_s = now + every
+        every_s = self._attachment.poll_every_s()
+        if every_s is not None and now >= self._poll_at_s:
+            self._poll_at_s = now + every_s
             self._attachment.poll()
         if self._attachment.provable and now >= self._prove_at_s:
             self._prove_at_s = now + _PROVE_S
@@ -278,13 +278,17 @@ class Follower:
             self._collect_rescan()
         elif self._caught_up:
             self._rescans.start_if_due(self._carrier.rules())
+        at = [now + _TICK_S, self._rescans.next_s]
+        if every_s is not None:
+            at.append(self._poll_at_s)
+        self._tick_at_s = min(at)
 
     def _commit_what_is_due(self, look_now: bool) -> None:
         with self._changed:
             now = time.monotonic()
             if look_now:
                 self._batcher.add(EVERYWHERE, now)
-            batch = self._batcher.take(now, force=look_now)
+            batch = self._batcher.take(now, force=look_now or not self._caught_up)
             idle = batch is None and not len(self._batcher)
         if batch is not None:
             self._sync(batch)
@@ -310,6 +314,7 @@ class Follower:
             self._state = SYNCING if self._caught_up else STARTING
             self._batch_since_s = batch.since_s
         try:
+            self._progress.check()
             report = self._carrier.carry(batch, self._set_aside, resting=resting)
         except BaseException as error:
             with self._changed:
@@ -320,6 +325,7 @@ class Follower:
         finally:
             with self._changed:
                 self._batch_since_s = None
+                self._changed.notify_all()
         self._caught_up = True
         self._book(batch, report)
         self._all_is_well()
@@ -357,7 +363,7 @@ class Follower:
     # -- trouble
     def _meet(self, error: AtomSyncError) -> None:
         """Nothing is lost: the batch is pending again, and is tried again."""
-        if isinstance(error, (RootError, RootReplaced)):
+        if isinstance(error, GONE):
             self._reattach = self._reattach or error.what
         with self._changed:
             after_s, news = self._trouble.meet(
@@ -402,13 +408,16 @@ class Follower:
                 wish.answer(outcome)
 
     def _flushed(self) -> Flushed:
-        if self._user_paused:
-            return Flushed(False, "", _BY_HAND, RootReplaced.exit_status)
+        """Look at all that was hinted at, whether or not it rests, until nothing of it is left over."""
         with self._changed:
             self._set_aside.clear()
         unstable: list[str] = []
-        for attempt in range(_FLUSH_TRIES):
+        tries = 0
+        while tries < _FLUSH_TRIES:
             try:
+                if self._user_paused:
+                    return _BY_HAND_FLUSHED
+                self._reattach = self._reattach or self._ground.check()
                 self._mend()
                 if not self._attachment.prove(_BARRIER_S):
                     self._hear(EVERYWHERE)
@@ -418,7 +427,9 @@ class Follower:
                     break
                 report = self._sync(batch, resting=False)
             except Interrupted:
-                raise
+                if self._progress.stopping:
+                    raise
+                return _BY_HAND_FLUSHED
             except AtomSyncError as error:
                 self._meet(error)
                 if error.path is not None and error.path in self._set_aside:
@@ -427,7 +438,9 @@ class Follower:
             unstable = sorted(set(report.skipped) - self._set_aside.keys())
             if not unstable and not report.left:
                 break
-            self._pause_s(_TICK_S / 10 * min(attempt, 10))
+            if unstable:
+                tries += 1
+                self._pause_s(_TICK_S / 10 * min(tries, 10))
         left = unstable or sorted(self._set_aside)
         if left:
             some = ", ".join(shown(path) for path in left[:_SHOWN_MAX])
@@ -436,7 +449,7 @@ class Follower:
 
     def _pause_s(self, seconds: float) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._progress.stopping, seconds)
+            self._changed.wait_for(lambda: self._progress.stopping or self._user_paused, seconds)
         self._progress.check()
 
     def _collect_rescan(self) -> None:
@@ -475,14 +488,18 @@ class _Flush:
 
 
 class _Beating(Progress):
-    """Notes when it was last heard of."""
+    """Notes when it was last heard of; stops for a pause, too."""
 
     def __init__(self) -> None:
         self.beat_s = time.monotonic()
+        self.pausing = False
 
     def check(self) -> None:
         self.beat_s = time.monotonic()
         super().check()
+        if self.pausing:
+            raise Interrupted("paused", "the unit was rolled back, the destination is unchanged")
 
 
+_BY_HAND_FLUSHED = Flushed(False, "", _BY_HAND, RootReplaced.exit_status)
 _STOPPED = Flushed(False, "", "the watch was stopped", Interrupted.exit_status)

@@ -196,7 +196,7 @@ class Batcher:
                     record.since_s = min(record.since_s, since_s)
         for record in taken.values():
             record.gone = True
-        self._tidy(due, blocked)
+        self._tidy(blocked)
         if not taken:
             return None
         self._given = {path: record for path, record in taken.items() if record.held}
@@ -304,9 +304,8 @@ class Batcher:
                 whole.absorb(record)
         self._directories.clear()
         self._count = 0
-        for path, record in spared.items():
-            self._keep(path, record).reach = TREE  # what is below it was folded too
-        self._keep("", whole)
+        for path, record in {**spared, "": whole}.items():
+            self._keep(path, record)
 
     # -- time
     def _rests(self, record: _Record, now_s: float) -> bool:
@@ -321,12 +320,12 @@ class Batcher:
             wait_s = min(wait_s, self._limits.settle_s)
         return min(self._newest_s + self._limits.settle_s, self._fresh_s + wait_s)
 
-    def _tidy(self, due: bool, blocked: Collection[str]) -> None:
+    def _tidy(self, blocked: Collection[str]) -> None:
         """Forget what is gone, and reckon anew when what is left is due. A blocked path has no time of
         its own: it goes with the directory that it waits for."""
         self._count = 0
         self._oldest_s = self._fresh_s = end_s = inf
-        newest_s = rest_s = -inf
+        self._newest_s = rest_s = -inf
         for parent, directory in list(self._directories.items()):
             if directory.whole is not None and directory.whole.gone:
                 directory.whole = None
@@ -338,13 +337,11 @@ class Batcher:
                 self._oldest_s = min(self._oldest_s, record.since_s)
                 if not record.held:
                     self._fresh_s = min(self._fresh_s, record.first_s)
-                    newest_s = max(newest_s, record.last_s)
+                    self._newest_s = max(self._newest_s, record.last_s)
                 elif path not in blocked:
                     end_s = min(end_s, record.first_s + self._patience_s)
                     if not record.writing:
                         rest_s = max(rest_s, record.last_s + self._limits.settle_s)
-        if due:
-            self._newest_s = newest_s
         # All that may soon rest is waited for, so that it goes in one batch.
         self._release_s = min(end_s, rest_s) if rest_s > -inf else end_s
 

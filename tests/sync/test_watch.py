@@ -272,6 +272,7 @@ def test_a_chain_of_watches_comes_to_rest_and_never_copies_a_control_directory(
 
     (first / "file").write_bytes(b"changed")
     two.wait_until(lambda: (third / "file").read_bytes() == b"changed")
+    two.settled()
     assert at_rest(one, two)
     assert two.units()[before:] == [[("updated", "file")]]
     assert_same_tree(first, third)
@@ -292,6 +293,7 @@ def test_a_destination_inside_the_source_of_another_watch_feeds_it_results_only(
 
     (outer / "src/file").write_bytes(b"changed")
     watch.wait_until(lambda: (copy / "dst/file").read_bytes() == b"changed")
+    watch.settled()
     assert at_rest(inner, watch)
     told = {change for unit in watch.units()[before:] for change in unit}
     assert told == {("updated", "src/file"), ("updated", "dst/file")}

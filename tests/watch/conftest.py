@@ -1,75 +1,16 @@
-"""A watcher under test, and one who looks at once wherever it is told to."""
+"""Watchers of real directories, and mounts to watch."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import stat
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from atomsync.watch.hint import NAMES, TREE, Hint
+import pytest
 
-Signature = tuple[int, ...]
-
-
-def signature(path: str) -> Signature | None:
-    """What a change cannot leave as it is; of a directory, its entries apart."""
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return None
-    if stat.S_ISDIR(found.st_mode):
-        return (found.st_mode, found.st_ino)
-    return (found.st_mode, found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-def look_below(root: str, top: str = "") -> dict[str, Signature]:
-    """Every path strictly below ``top`` with its signature."""
-    found: dict[str, Signature] = {}
-    pending = [top]
-    while pending:
-        directory = pending.pop()
-        with contextlib.suppress(OSError):
-            for name in os.listdir(os.path.join(root, directory)):
-                path = f"{directory}/{name}" if directory else name
-                seen = signature(os.path.join(root, path))
-                if seen is not None:
-                    found[path] = seen
-                    if stat.S_ISDIR(seen[0]):
-                        pending.append(path)
-    return found
-
-
-class Listener:
-    """Keeps what it hears, and a picture of the tree that only hints bring up to date."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = str(root)
-        self.picture: dict[str, Signature] = {}
-        self.hints: list[Hint] = []
-
-    def hear(self, hint: Hint) -> None:
-        self.hints.append(hint)
-        self.look(hint)
-
-    def look(self, hint: Hint) -> None:
-        path = hint.path
-        seen = signature(os.path.join(self._root, path))
-        if path and (hint.reach == TREE or seen is None or not stat.S_ISDIR(seen[0])):
-            self._forget_below(path)
-        if path and seen is None:
-            self.picture.pop(path, None)
-        elif path and seen is not None:
-            self.picture[path] = seen
-        if hint.reach == TREE:
-            if not path:
-                self.picture.clear()
-            self.picture.update(look_below(self._root, path))
-        assert hint.reach != NAMES
-
-    def _forget_below(self, path: str) -> None:
-        for gone in [known for known in self.picture if known.startswith(path + "/")]:
-            del self.picture[gone]
+from atomsync.watch.inotify import InotifyWatcher
+from tests.watch.listener import Listener
 
 
 @pytest.fixture
@@ -93,17 +34,17 @@ def mount(needs_root: None) -> Iterator[Callable[..., Path]]:
 
 @pytest.fixture
 def watch() -> Iterator[Callable[..., tuple[InotifyWatcher, Listener]]]:
-    """Starts a watcher of a directory; what it says is heard by the listener, which has seen everything."""
-    started: list[InotifyWatcher] = []
+    """Starts a watcher of a directory, and one who listens to it."""
+    started: list[tuple[InotifyWatcher, Listener]] = []
 
     def start(root: Path, **options: Any) -> tuple[InotifyWatcher, Listener]:
         listener = Listener(root)
         watcher = InotifyWatcher(str(root), listener.hear, **options)
-        started.append(watcher)
+        started.append((watcher, listener))
         watcher.start()
-        listener.look(EVERYWHERE)
         return watcher, listener
 
     yield start
-    for watcher in started:
+    for watcher, listener in started:
+        listener.gate.set()
         watcher.stop()

@@ -328,13 +328,13 @@ def test_a_batch_holds_no_more_looks_than_it_may_and_the_next_is_due_at_once() -
 
 
 def test_what_a_full_batch_left_behind_does_not_wait_for_what_is_held() -> None:
-    source = batcher(LIMITS._replace(paths_max=2))
-    for path in ("a", "b", "c"):
+    source = batcher(LIMITS._replace(paths_max=3))
+    for path in ("a", "b", "c", "d"):
         source.add(Hint(path), 0.0)
     source.add(Hint("hot"), 0.25)
-    assert taken(source, 0.25).looks == {"a": ENTRY, "b": ENTRY}
+    assert taken(source, 0.25).looks == {"a": ENTRY, "b": ENTRY, "c": ENTRY}
     assert source.due_s() == 0.125
-    assert taken(source, 0.25).looks == {"c": ENTRY}
+    assert taken(source, 0.25).looks == {"d": ENTRY}
     assert source.due_s() == 0.375
 
 

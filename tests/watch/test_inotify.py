@@ -1,0 +1,414 @@
+"""The inotify watcher against the real kernel, with other processes changing the tree."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atomsync.watch.hint import ENTRY, EVERYWHERE, TREE, Hint
+from atomsync.watch.inotify import InotifyWatcher
+from tests.watch.listener import Listener
+
+Watch = Callable[..., tuple[InotifyWatcher, Listener]]
+Plant = Callable[..., Path]
+Mount = Callable[..., Path]
+MUTATOR = Path(__file__).with_name("mutator.py")
+QUEUE_MAX = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+
+
+def shell(commands: str, where: Path) -> None:
+    """Another process."""
+    subprocess.run(["sh", "-ec", commands], cwd=where, check=True)
+
+
+def until(condition: Callable[[], object], within_s: float = 20) -> None:
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not come true in time"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def src(tmp_path: Path, plant: Plant) -> Path:
+    outside = {"out/file": b"2", "out/dir/sub/file": b"3"}
+    plant(tmp_path, outside)
+    return plant(tmp_path / "src", {"f": b"1", "l": "f", "d/g": b"1", "d/sub/h": b"1", "e": None})
+
+
+# -- what is said of each kind of change
+
+
+@pytest.mark.parametrize(
+    ("commands", "expected"),
+    [
+        ("echo 1 >> f", {Hint("f", writing=False)}),
+        ("truncate -s 0 f", {Hint("f", writing=False)}),
+        ("echo 1 > new", {Hint("new", writing=False)}),
+        ("touch f", {Hint("f", writing=False)}),
+        ("chmod 600 f", {Hint("f")}),
+        ("ln -s f new", {Hint("new")}),
+        ("ln f d/new", {Hint("d/new")}),
+        ("mkfifo new", {Hint("new")}),
+        ("rm f", {Hint("f")}),
+        ("mv f new", {Hint("f"), Hint("new", ENTRY, "f", False)}),
+        ("mv -f f d/g", {Hint("f"), Hint("d/g", ENTRY, "f", False)}),
+        ("mv l d/l", {Hint("l"), Hint("d/l", ENTRY, "l", False)}),
+        ("mv f ../out/away", {Hint("f")}),
+        ("mv ../out/file d/new", {Hint("d/new", writing=False)}),
+        ("mkdir new", {Hint("new", TREE)}),
+        ("rmdir e", {Hint("e")}),
+        ("mv d new", {Hint("d"), Hint("new", TREE, "d")}),
+        ("mv d/sub e/new", {Hint("d/sub"), Hint("e/new", TREE, "d/sub")}),
+        ("mv -T d/sub e", {Hint("d/sub"), Hint("e", TREE, "d/sub")}),
+        ("mv d ../out/away", {Hint("d")}),
+        ("mv ../out/dir new", {Hint("new", TREE)}),
+        ("chmod 700 e", {Hint("e")}),
+        ("chmod 700 .", {Hint("")}),
+        ("sed -i s/1/2/ d/g", {Hint("d/g", writing=False)}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_change_is_told_by_the_path_it_happened_at(
+    commands: str, expected: set[Hint], src: Path, watch: Watch
+) -> None:
+    watcher, listener = watch(src)
+    shell(commands, src)
+    last = {hint.path: hint for hint in listener.heard(watcher) if "/sed" not in hint.path}
+    if commands.startswith("sed"):
+        last = {path: hint._replace(moved_from="") for path, hint in last.items()}
+    assert set(last.values()) == expected
+    assert listener.differences() == set()
+
+
+def test_a_file_that_is_open_for_writing_is_said_to_be(src: Path, watch: Watch) -> None:
+    watcher, listener = watch(src)
+    with (src / "f").open("ab", buffering=0) as old, (src / "new").open("wb", buffering=0):
+        old.write(b"1")
+        assert listener.heard(watcher) == [Hint("new", writing=True), Hint("f", writing=True)]
+    assert listener.heard(watcher) == [Hint("new", writing=False), Hint("f", writing=False)]
+
+
+def test_the_metadata_of_a_file_being_written_does_not_end_the_writing(src: Path, watch: Watch) -> None:
+    watcher, listener = watch(src)
+    with (src / "f").open("ab", buffering=0) as file:
+        listener.gate.clear()  # so that all of it is read at once
+        (src / "e" / "first").touch()
+        file.write(b"1")
+        (src / "f").chmod(0o600)
+        listener.gate.set()
+        assert Hint("f") not in listener.heard(watcher)[-1:]
+
+
+def test_reading_is_not_told(src: Path, watch: Watch) -> None:
+    watcher, listener = watch(src)
+    shell("cat f d/g; ls -lR; find . -type f; tar c . | cat; sha1sum f < f; stat *", src)
+    watch(src)
+    assert listener.heard(watcher) == []
+
+
+def test_our_own_names_are_not_told(src: Path, plant: Plant, watch: Watch) -> None:
+    plant(src, {".atomsync/units/file": b"1"})
+    watcher, listener = watch(src)
+    directories = watcher.directories
+    shell("touch .atomsync/x; mkdir d/.atomsync d/.ATOMSYNC; touch d/.atomsync/x; mv f .atomsync/f", src)
+    assert listener.heard(watcher) == [Hint("f")]
+    shell("mv .atomsync/f f; rm -r .atomsync", src)
+    assert listener.heard(watcher) == [Hint("f", writing=False)]
+    assert watcher.directories == directories
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"new\nline", b" ", "é".encode(), b"n" * 255])
+def test_any_name_is_told_as_it_is(name: bytes, src: Path, watch: Watch) -> None:
+    watcher, listener = watch(src)
+    (src / os.fsdecode(name)).mkdir()
+    (src / os.fsdecode(name) / os.fsdecode(name)).write_bytes(b"1")
+    text = os.fsdecode(name)
+    assert {hint.path for hint in listener.heard(watcher)} >= {text, f"{text}/{text}"}
+    assert listener.differences() == set()
+
+
+def test_a_storm_on_one_file_is_few_hints(src: Path, watch: Watch) -> None:
+    watcher, listener = watch(src)
+    listener.gate.clear()
+    (src / "e" / "first").touch()
+    for _ in range(1000):
+        (src / "f").write_bytes(b"1")
+        (src / "d" / "g").touch()
+        (src / "f").write_bytes(b"22")
+    (src / "f").write_bytes(b"1")
+    listener.gate.set()
+    hints = [hint for hint in listener.heard(watcher) if hint.path == "f"]
+    assert len(hints) < 2500  # out of 6,000 events
+    assert hints[-1] == Hint("f", writing=False)
+
+
+# -- directories
+
+
+def test_nothing_is_missed_in_directories_made_and_filled_at_once(src: Path, watch: Watch) -> None:
+    watcher, listener = watch(src)
+    dice = random.Random(1)
+    for number in range(200):
+        names = [f"t{number}", *(dice.choice("abc") for _ in range(dice.randrange(8)))]
+        deep = "/".join(names)
+        files = " ".join("/".join(names[: dice.randrange(1, len(names) + 1)]) + f"/{n}" for n in range(5))
+        shell(f"mkdir -p {deep}; touch {files}", src)
+    listener.heard(watcher)
+    assert listener.differences() == set()
+    assert watcher.directories == 1 + sum(stat.S_ISDIR(seen[0]) for seen in listener.picture.values())
+
+
+def test_what_happens_below_a_moved_directory_is_told_at_its_new_place(src: Path, watch: Watch) -> None:
+    watcher, listener = watch(src)
+    shell("mv d e/moved", src)
+    listener.heard(watcher)
+    shell("echo 2 > e/moved/sub/h", src)
+    assert listener.heard(watcher)[-1] == Hint("e/moved/sub/h", writing=False)
+    shell("mv e n; echo 3 > n/moved/sub/h; mkdir -p n/moved/sub/deep/er; echo 3 > n/moved/sub/deep/er/x", src)
+    paths = {hint.path for hint in listener.heard(watcher)}
+    assert {"e", "n", "n/moved/sub/h", "n/moved/sub/deep"} <= paths
+    assert listener.differences() == set()
+
+
+def test_a_moved_directory_keeps_its_watches(src: Path, watch: Watch) -> None:
+    watcher, listener = watch(src)
+    for number in range(500):
+        (src / "d" / f"s{number}").mkdir()
+    listener.heard(watcher)
+    before = _descriptors(watcher)
+    shell("mv d e/moved", src)
+    listener.heard(watcher)
+    assert _descriptors(watcher) == before
+
+
+def test_a_directory_moved_out_is_watched_no_more(src: Path, watch: Watch) -> None:
+    watcher, listener = watch(src)
+    shell("mv d ../out/away", src)
+    assert listener.heard(watcher) == [Hint("d")]
+    shell("echo 2 > ../out/away/g; mkdir ../out/away/sub/new", src)
+    assert listener.heard(watcher) == []
+    assert listener.heard(watcher) == []
+    assert watcher.directories == 2
+    assert _kernel_watches() == 2 + 1  # and our own
+    shell("mv ../out/away d; echo 3 > d/sub/new/file", src)
+    listener.heard(watcher)
+    assert listener.differences() == set()
+    assert watcher.directories == 5
+
+
+def test_directories_that_change_places_are_told_apart(src: Path, watch: Watch) -> None:
+    watcher, listener = watch(src)
+    for _ in range(20):
+        done = subprocess.run(["mv", "--exchange", "d", "e"], cwd=src, check=False, capture_output=True)
+        if done.returncode != 0:
+            shell("mv d x; mv e d; mv x e", src)
+    shell("mv d x; mv e d; mv x e", src)
+    listener.heard(watcher)
+    shell("touch e/sub/in-e d/in-d", src)
+    assert {hint.path for hint in listener.heard(watcher)} == {"e/sub/in-e", "d/in-d"}
+
+
+def test_renames_of_parents_are_followed_while_their_events_are_pending(src: Path, watch: Watch) -> None:
+    watcher, listener = watch(src)
+    listener.gate.clear()
+    shell("touch first", src)
+    until(lambda: not watcher._backlog)
+    shell(
+        "mkdir -p d/new/deep; mv d d1; mkdir d1/new/deep/er; mv d1/new n; mv d1 d2; touch n/deep/er/x;"
+        "mkdir d; touch d/other; mv n d2/n; mkdir -p d2/n/deep/late; mv d2 d/d2; mv e d/d2/n/deep/late/e;"
+        "touch d/d2/n/deep/late/e/y",
+        src,
+    )
+    listener.gate.set()
+    listener.heard(watcher)
+    shell("touch d/d2/n/deep/er/later d/d2/n/deep/late/e/later d/d2/sub/later", src)
+    assert {hint.path for hint in listener.heard(watcher)} == {
+        "d/d2/n/deep/er/later",
+        "d/d2/n/deep/late/e/later",
+        "d/d2/sub/later",
+    }
+    assert listener.differences() == set()
+    assert watcher.directories == 9
+
+
+def test_a_name_taken_by_a_link_is_not_followed(src: Path, tmp_path: Path, watch: Watch) -> None:
+    watcher, listener = watch(src)
+    shell("mv d ../out/away; ln -s ../out/away d; mkdir e/new; ln -s ../../out e/new/link", src)
+    listener.heard(watcher)
+    listener.heard(watcher)
+    shell("touch ../out/away/sub/x ../out/y", src)
+    assert listener.heard(watcher) == []
+    assert watcher.directories == 3
+
+
+def test_excluded_directories_are_not_watched(src: Path, watch: Watch) -> None:
+    watcher, listener = watch(src, excludes=lambda path: path == "d/sub")
+    assert watcher.directories == 3
+    shell("echo 2 > d/sub/h; echo 2 > d/g", src)
+    assert {hint.path for hint in listener.heard(watcher)} == {"d/g"}
+
+
+def test_a_move_can_make_a_directory_excluded_or_not(src: Path, watch: Watch) -> None:
+    watcher, listener = watch(src, excludes=lambda path: path == "d/sub")
+    shell("mv d n", src)
+    listener.heard(watcher)
+    assert watcher.directories == 4
+    shell("echo 2 > n/sub/h", src)
+    assert listener.heard(watcher)[-1] == Hint("n/sub/h", writing=False)
+    shell("mv n d", src)
+    listener.heard(watcher)
+    listener.heard(watcher)
+    assert watcher.directories == 3
+    shell("echo 3 > d/sub/h", src)
+    assert listener.heard(watcher) == []
+
+
+def test_paths_longer_than_the_system_takes_are_watched(src: Path, watch: Watch) -> None:
+    names = ["n" * 200] * 30
+    fd = os.open(src, os.O_RDONLY)
+    for name in names:
+        os.mkdir(name, dir_fd=fd)
+        below = os.open(name, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    heard: list[Hint] = []
+    watcher = InotifyWatcher(str(src), heard.append)
+    try:
+        watcher.start()
+        assert watcher.directories == 4 + 30
+        os.mkdir("new", dir_fd=fd)
+        os.close(os.open("new/file", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+        assert watcher.barrier(10)
+        assert Hint("/".join([*names, "new"]), TREE) in heard
+    finally:
+        os.close(fd)
+        watcher.stop()
+
+
+@pytest.mark.parametrize("excluded", [False, True], ids=["everything", "with exclusions"])
+def test_a_hundred_writers_cannot_change_anything_unheard(
+    excluded: bool, tmp_path: Path, watch: Watch
+) -> None:
+    tree, outside = tmp_path / "tree", tmp_path / "outside"
+    tree.mkdir()
+    outside.mkdir()
+
+    def left_out(path: str) -> bool:
+        return excluded and path.startswith("a/b")
+
+    watcher, listener = watch(tree, excludes=left_out if excluded else None)
+    writers = [
+        subprocess.Popen([sys.executable, MUTATOR, tree, outside, str(seed), "40", "25"]) for seed in range(4)
+    ]
+    assert [writer.wait() for writer in writers] == [0, 0, 0, 0]
+    listener.heard(watcher)
+    assert {path for path in listener.differences() if not left_out(path)} == set()
+    assert watcher.uncovered == ()
+    # And from now on everything is heard at its right place.
+    listener.heard(watcher)
+    directories = [path for path, seen in listener.picture.items() if stat.S_ISDIR(seen[0])]
+    watched = [path for path in ["", *directories] if not left_out(path)]
+    assert watcher.directories == len(watched)
+    for path in watched:
+        (tree / path / "probe").touch()
+    expected = {f"{path}/probe" if path else "probe" for path in watched}
+    assert {hint.path for hint in listener.heard(watcher)} >= expected
+
+
+# -- what cannot be covered
+
+
+def _limited(script: str, cwd: Path) -> Any:
+    """What ``script`` prints as JSON; it runs where limits may be set without anybody else noticing."""
+    prelude = (
+        "import json, os, sys, pathlib\n"
+        "from atomsync.watch.inotify import InotifyWatcher\n"
+        "def limit(name, value): pathlib.Path('/proc/sys/user/max_inotify_' + name).write_text(str(value))\n"
+        "heard = []\n"
+        "watcher = InotifyWatcher('src', heard.append)\n"
+    )
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", sys.executable, "-c", prelude + script],
+        cwd=cwd,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if "unshare" in done.stderr:
+        pytest.skip(f"no user namespaces: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_more_directories_than_may_be_watched_are_uncovered_and_said(src: Path, tmp_path: Path) -> None:
+    for number in range(20):
+        (src / f"n{number}" / "sub").mkdir(parents=True)
+    found = _limited(
+        "limit('watches', 11)\n"
+        "watcher.start()\n"
+        "first = watcher.directories, [list(where) for where in watcher.uncovered]\n"
+        "pathlib.Path('src/f').write_text('2')\n"
+        "passed = [watcher.barrier(10), watcher.barrier(10)]\n"
+        "early = list(heard)\n"
+        "watcher.retry()\n"
+        "still = watcher.directories, len(watcher.uncovered), len(heard) - len(early)\n"
+        "limit('watches', 1000)\n"
+        "watcher.retry()\n"
+        "print(json.dumps([first, passed, early, still, watcher.directories, watcher.uncovered,"
+        " heard[len(early):], watcher.broken]))\n"
+        "watcher.stop()\n",
+        tmp_path,
+    )
+    (directories, uncovered), passed, early, still, later, nothing, covered, broken = found
+    limit = Path("/proc/sys/fs/inotify/max_user_watches").read_text().strip()
+    assert directories == 10
+    assert {why for _, why in uncovered} == {
+        f"no more directories can be watched: sysctl fs.inotify.max_user_watches is {limit}"
+    }
+    every = {str(path.relative_to(src)) for path in src.rglob("*") if path.is_dir()}
+    unwatched = {path for path in every if any(f"{path}/".startswith(f"{top}/") for top, _ in uncovered)}
+    assert len(every) + 1 == directories + len(unwatched)
+    assert passed == [True, True]
+    assert [hint[0] for hint in early] == ["f"]
+    assert still == [10, len(uncovered), 0]
+    assert later == 44
+    assert nothing == []
+    assert {(hint[0], hint[1]) for hint in covered} == {(top, TREE) for top, _ in uncovered}
+    assert broken == ""
+
+
+def test_a_root_that_cannot_be_watched_is_uncovered(src: Path, tmp_path: Path) -> None:
+    found = _limited(
+        "limit('watches', 0)\n"
+        "watcher.start()\n"
+        "print(json.dumps([watcher.directories, watcher.uncovered[0][0], watcher.barrier(10), watcher.broken]))\n"
+        "limit('watches', 1000)\n"
+        "watcher.retry()\n"
+        "print(json.dumps([watcher.directories, watcher.uncovered, heard, watcher.barrier(10)]))\n".replace(
+            "print(json.dumps(", "print(',' + json.dumps("
+        ).join(["print('[0')\n", "print(']')\n"])
+        if False
+        else "limit('watches', 0)\n"
+        "watcher.start()\n"
+        "first = [watcher.directories, watcher.uncovered[0][0], watcher.barrier(10), watcher.broken]\n"
+        "limit('watches', 1000)\n"
+        "watcher.retry()\n"
+        "print(json.dumps([first, [watcher.directories, watcher.uncovered, heard, watcher.barrier(10)]]))\n",
+        tmp_path,
+    )
+    assert found == [[0, "", False, ""], [4, [], [list(EVERYWHERE)], True]]
