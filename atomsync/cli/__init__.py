@@ -1,15 +1,19 @@
 """Words in, words out: the command line.
 
-app      the command group, and how every error becomes a message and an exit status
-options  what several commands share
-push     ``atomsync push``
-recover  ``atomsync recover``
-status   ``atomsync status``
-selftest ``atomsync selftest``
-signals  SIGINT and SIGTERM as a wish
-render   what a person reads
-records  what a program reads (``--json``)
-bar      the progress bar on a terminal
+app                   the command group, and how every error becomes a message and an exit status
+options               what several commands share
+quantities            times, sizes and addresses as people write them
+push                  ``atomsync push``
+watch                 ``atomsync watch``
+config                ``atomsync.toml``, for ``watch``
+flush, pause, resume  what one may ask of a watch
+recover               ``atomsync recover``
+status                ``atomsync status``
+selftest              ``atomsync selftest``
+signals               SIGINT and SIGTERM as a wish
+render                what a person reads
+records               what a program reads (``--json``)
+bar                   the progress bar on a terminal
 """
 
 from atomsync.cli.app import main

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import threading
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Self
 
 import click
 from click.core import ParameterSource
@@ -21,6 +23,8 @@ from atomsync.sync.watching import POLL_S, WatchOptions
 from atomsync.tree.path import shown
 
 _DEFAULT = WatchOptions._field_defaults
+_LINES_MAX = 10_000  # that wait to be printed
+_LAST_WORDS_S = 2.0  # for what is left of them at the end
 
 
 class WatchCommand(PairCommand):
@@ -110,43 +114,68 @@ def command(
       atomsync watch --config /etc/atomsync.toml --metrics 9184
       atomsync status /srv/www            what it does now, and whether it hears everything
     """
-    teller = _Teller(verbose=verbose, quiet=quiet, as_json=as_json, named=config is not None)
-    if config is None:
-        if src is None or dst is None:
-            raise click.UsageError("Missing SRC and DST, or --config FILE.", ctx)
-        here = os.getcwd()
-        lines = pattern_lines(ctx.meta["patterns"])
-        pair = pair_of(os.path.join(here, src), os.path.join(here, dst), lines, values)
-        Service([pair], teller, metrics).run()
+    with _Teller(verbose=verbose, quiet=quiet, as_json=as_json, named=config is not None) as teller:
+        if config is None:
+            if src is None or dst is None:
+                raise click.UsageError("Missing SRC and DST, or --config FILE.", ctx)
+            here = os.getcwd()
+            lines = pattern_lines(ctx.meta["patterns"])
+            pair = pair_of(os.path.join(here, src), os.path.join(here, dst), lines, values)
+            Service([pair], teller, metrics).run()
+            return 0
+        for param in ctx.command.params:
+            given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+            if given and param.name not in PROCESS:
+                name = param.opts[-1] if isinstance(param, click.Option) else str(param.name).upper()
+                raise click.UsageError(f"{name} does not go with --config: it stands in FILE.", ctx)
+        found = read(config, ctx.command)
+        again = lambda: read(config, ctx.command).pairs  # noqa: E731
+        Service(found.pairs, teller, metrics or found.metrics, read=again).run()
         return 0
-    for param in ctx.command.params:
-        given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
-        if given and param.name not in PROCESS:
-            name = param.opts[-1] if isinstance(param, click.Option) else str(param.name).upper()
-            raise click.UsageError(f"{name} does not go with --config: it stands in FILE.", ctx)
-    found = read(config, ctx.command)
-    again = lambda: read(config, ctx.command).pairs  # noqa: E731
-    Service(found.pairs, teller, metrics or found.metrics, read=again).run()
-    return 0
 
 
 class _Teller:
-    """Prints what happens. Called from the threads of all pairs; what nobody can hear, stops no watch."""
+    """Prints what happens, in a thread of its own: a terminal that is held (Ctrl-S), or a reader that does not
+    read, holds up no watch. Of what nobody takes, the newest is dropped."""
 
     def __init__(self, *, verbose: bool, quiet: bool, as_json: bool, named: bool) -> None:
         self._verbose, self._quiet, self._as_json, self._named = verbose, quiet, as_json, named
-        self._lock = threading.Lock()
+        self._lines: queue.Queue[tuple[str, bool] | None] = queue.Queue(_LINES_MAX)
+        self._thread = threading.Thread(target=self._print, name="printer", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        with contextlib.suppress(queue.Full):
+            self._lines.put(None, timeout=_LAST_WORDS_S)
+        self._thread.join(_LAST_WORDS_S)
+        if self._thread.is_alive():  # it holds the stream, for which Python would wait at its end
+            os._exit(0 if error is None else getattr(error, "exit_status", 70))
 
     def __call__(self, pair: Pair | None, event: str, **fields: Any) -> None:
-        with self._lock, contextlib.suppress(OSError, ValueError):  # ValueError: a stream that was closed
-            if self._as_json:
-                where = {} if pair is None else {"source": pair.source, "destination": pair.destination}
-                for line in records.watch(event, where, fields, verbose=self._verbose):
-                    click.echo(line)
-                return
-            stamp = time.strftime("%H:%M:%S ")
-            if pair is not None and self._named:
-                stamp += f"{shown(pair.destination)}: "
-            for line, urgent in render.watch(event, fields, verbose=self._verbose):
-                if urgent or not self._quiet:
-                    click.echo(stamp + line, err=urgent)
+        """Called from the threads of all pairs."""
+        for line in self._lines_of(pair, event, fields):
+            with contextlib.suppress(queue.Full):
+                self._lines.put_nowait(line)
+
+    def _lines_of(self, pair: Pair | None, event: str, fields: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+        if self._as_json:
+            where: dict[str, object] = {"time_ns": time.time_ns()}
+            if pair is not None:
+                where |= {"source": pair.source, "destination": pair.destination}
+            for text in records.watch(event, where, fields, verbose=self._verbose):
+                yield text, False
+            return
+        stamp = time.strftime("%H:%M:%S ")
+        if pair is not None and self._named:
+            stamp += f"{shown(pair.destination)}: "
+        for text, urgent in render.watch(event, fields, verbose=self._verbose):
+            if urgent or not self._quiet:
+                yield stamp + text, urgent
+
+    def _print(self) -> None:
+        while line := self._lines.get():
+            with contextlib.suppress(OSError, ValueError):  # gone, full or closed: the watch goes on
+                click.echo(line[0], err=line[1])

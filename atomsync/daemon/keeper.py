@@ -13,7 +13,7 @@ from typing import Any
 from atomsync.daemon.endpoint import Endpoint
 from atomsync.daemon.pair import Pair
 from atomsync.errors import AtomSyncError, TimedOut, UsageError, from_oserror
-from atomsync.sync.watching import RETRYING, STARTING, STOPPED, SYNCING, Flushed, WatchStatus
+from atomsync.sync.watching import RETRYING, STARTING, STOPPED, SYNCING, WATCHING, Flushed, WatchStatus
 from atomsync.tree.path import shown
 
 _FIRST_S, _LAST_S = 1.0, 60.0  # pauses before a new start
@@ -34,7 +34,7 @@ class Keeper:
         self.pair = pair
         self.failed: AtomSyncError | None = None
         self._tell_of, self._woken, self._lasting = tell, woken, lasting
-        self._over = threading.Event()
+        self._over, self._hurry = threading.Event(), threading.Event()
         self._paused = False
         self._trouble: AtomSyncError | None = None
         self._restarts, self._next_s = 0, 0.0
@@ -47,6 +47,7 @@ class Keeper:
 
     def stop(self, why: str) -> None:
         self._over.set()
+        self._hurry.set()
         self._follower.stop(why)
 
     def join(self, timeout_s: float) -> bool:
@@ -73,10 +74,9 @@ class Keeper:
 
     @property
     def lively(self) -> bool:
-        """Whether its loop moves. Within a unit a slow disk may keep it busy for any time."""
-        if self._trouble is not None or self._follower.status().state == SYNCING:
-            return self.alive
-        return self.alive and time.monotonic() - self._follower.beat_s < SILENT_S
+        """Whether its loop moves, as far as can be told: a slow disk may keep a unit busy for any time."""
+        idle = self.status().state == WATCHING
+        return self.alive and not (idle and time.monotonic() - self._follower.beat_s > SILENT_S)
 
     @property
     def settled(self) -> bool:
@@ -97,6 +97,7 @@ class Keeper:
             return {"state": self.status().state}
         if verb == "resume":
             self._paused = False
+            self._hurry.set()
             self._follower.resume()
             return {"state": self.status().state}
         raise UsageError("cannot answer", f"there is no verb {shown(verb)}")
@@ -158,8 +159,11 @@ class Keeper:
         self._restarts += 1
         self._next_s = time.monotonic() + pause_s
         self._trouble = trouble
+        self._hurry.clear()
         self._tell("retrying", error=trouble, next_try_s=pause_s)
-        if self._over.wait(pause_s):
+        if not self._over.is_set():
+            self._hurry.wait(pause_s)
+        if self._over.is_set():
             self._tell("stopped", why=STOPPED)
             return
         self._follower = self.pair.follower(self._tell, lasting=True)

@@ -136,7 +136,7 @@ class Service:
             )
 
     def _stop(self, keepers: Sequence[Keeper], why: str) -> list[Keeper]:
-        """Stop these and wait until they have ended; those that have not in time. A stop of all goes first."""
+        """Stop these and wait for it; returns those that did not end in time. A stop of all goes first."""
         for keeper in keepers:
             keeper.stop(why)
         deadline, ending = time.monotonic() + STOP_S, bool(self._stopped_by)

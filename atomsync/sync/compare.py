@@ -266,7 +266,7 @@ class Comparer:
                 raise drifted(directory) from None
             for name, entry in sorted(below.items()):
                 path = joined(directory, name)
-                if self.rules.filters.excludes(path, is_dir=entry.kind == DIR) or path in self.rules.skipped:
+                if self.rules.filters.excludes(path, is_dir=entry.kind == DIR):
                     self.result.protected.append(path)
                     while path := path.rpartition("/")[0]:
                         kept.add(path)

@@ -98,6 +98,7 @@ class Follower:
         self._batch_since_s: float | None = None
         self._set_aside: dict[str, str] = {}
         self._told_moving: set[str] = set()
+        self._told_gaps: tuple[str, ...] = ()
         now = time.monotonic()
         self._poll_at_s = self._tick_at_s = now
         self._prove_at_s = now + _PROVE_S
@@ -259,9 +260,7 @@ class Follower:
         with self._changed:
             self._set_aside.clear()
         self._hear(EVERYWHERE)
-        coverage = self._attachment.coverage()
-        if why or coverage.gaps:
-            self._tell("coverage", coverage=coverage, why=why)
+        self._tell_of_coverage(why)
 
     def _tick(self, now: float) -> None:
         """What is to be done now and then, whether or not anything changes."""
@@ -270,6 +269,7 @@ class Follower:
         if every_s is not None and now >= self._poll_at_s:
             self._poll_at_s = now + every_s
             self._attachment.poll()
+            self._tell_of_coverage("")
         if self._attachment.provable and now >= self._prove_at_s:
             self._prove_at_s = now + _PROVE_S
             if not self._attachment.prove(_BARRIER_S) and self._attachment.complete:
@@ -387,6 +387,12 @@ class Follower:
             was_not = self._trouble.over()
         if was_not:
             self._tell("resumed")
+
+    def _tell_of_coverage(self, why: str) -> None:
+        coverage = self._attachment.coverage()
+        if why or coverage.gaps != self._told_gaps:
+            self._told_gaps = coverage.gaps
+            self._tell("coverage", coverage=coverage, why=why)
 
     def _tell_of_a_pause(self) -> None:
         if self._user_paused != self._told_pause:

@@ -2,8 +2,10 @@
 
 hint         what a watcher may say
 batching     hints gathered until the source rests, or has waited long enough (pure)
+moves        what was moved where, composed (pure)
 watcher      what every watcher offers
-inotify      Linux: one kernel watch a directory, and the tree of them
+inotify      Linux: one kernel watch a directory
+covered      the directories that have one, as a tree of nodes
 observer     elsewhere: whatever watchdog has for the platform
 filesystems  which filesystems give no events, and so must be polled
 """

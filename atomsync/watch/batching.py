@@ -7,14 +7,14 @@ A path is *fresh* until a batch that was due left it behind because it did not r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from math import inf
 from typing import NamedTuple
 
 from atomsync.watch.hint import ENTRY, NAMES, TREE, Hint
+from atomsync.watch.moves import Moves, carried, covering, upwards
 
-MOVES_MAX = 10_000  # what is moved beyond that is copied
 _SHOWN_MAX = 1_000
 _ABOVE_ROOT = "/"  # where the root's own record is kept; no directory is called so
 
@@ -87,7 +87,7 @@ class Batcher:
         self._patience_s = 2 * limits.max_wait_s
         self._directories: dict[str, _Directory] = {}
         self._count = 0
-        self._moves: dict[str, str] = {}
+        self._moves = Moves()
         self._given: dict[str, _Record] = {}  # of the last batch, what had been held
         # Bounds: what is fresh is due, and something held may rest, never before these say so.
         self._fresh_s = inf  # oldest first_s of what is fresh
@@ -143,11 +143,7 @@ class Batcher:
         """Pending again, and as old as it was: what rested still rests, and may be due at once."""
         for path, reach in batch.looks.items():
             self._keep(path, _Record(reach, path not in batch.unannounced, batch.since_s))
-        # What was moved meanwhile was moved after what the batch tells.
-        now_at = {old: new for new, old in self._moves.items()}
-        moves = {_carried(new, now_at): old for new, old in batch.moves.items()}
-        moves.update((new, _carried(old, batch.moves)) for new, old in self._moves.items())
-        self._moves = dict(islice(((new, old) for new, old in moves.items() if new != old), MOVES_MAX))
+        self._moves.put_back(batch.moves)
 
     def hold(self, paths: Iterable[str], now_s: float) -> None:
         """A look found these changing. Their patience runs on, or begins anew if it had ended."""
@@ -204,22 +200,15 @@ class Batcher:
         return Batch(
             looks,
             frozenset(held),
-            self._moves_into(looks),
+            self._moves.given(looks.get if self._count else None),
             frozenset(path for path in looks if not taken[path].announced),
             since_s,
         )
 
     def pending_from(self, paths: Collection[str]) -> dict[str, int]:
         """The looks pending where one of these, or what is above or below one, was moved to: path → reach."""
-        removed = set(paths)
-        above = {parent for path in removed for parent in _upwards(path)}
-        found: dict[str, int] = {}
-        for new, old in self._moves.items():
-            if old in above or any(path in removed for path in _upwards(old)):
-                look = _covering(new, self._reach_at)
-                if look is not None:
-                    found[look] = self._reach_at(look) or ENTRY
-        return found
+        looks = (covering(place, self._reach_at) for place in self._moves.places_of(paths))
+        return {look: self._reach_at(look) or ENTRY for look in looks if look is not None}
 
     # -- records
     def _records(self) -> Iterator[tuple[str, _Record]]:
@@ -349,27 +338,20 @@ class Batcher:
         """What is pending strictly below one of these."""
         found: set[str] = set()
         for parent, directory in self._directories.items():
-            if paths and parent != _ABOVE_ROOT and any(path in paths for path in _upwards(parent)):
+            if paths and parent != _ABOVE_ROOT and any(path in paths for path in upwards(parent)):
                 found.update(directory.names)
         return found
 
     # -- moves
     def _move(self, hint: Hint, now_s: float) -> None:
         new, old = hint.path, hint.moved_from
-        before = _carried(old, self._moves)
-        if hint.reach > ENTRY:
-            self._moves = {_carried(path, {old: new}): origin for path, origin in self._moves.items()}
-        self._moves.pop(old, None)
-        if before == new:
-            self._moves.pop(new, None)
-        elif new in self._moves or len(self._moves) < MOVES_MAX:
-            self._moves[new] = before
+        self._moves.note(old, new, is_dir=hint.reach > ENTRY)
         # Whoever writes to what was moved writes to it still.
         for path, record in self._at(old, below=hint.reach > ENTRY):
             if record.writing:
                 self.add(Hint(path, ENTRY, "", False), now_s)
                 if path != old or hint.writing is None:
-                    self.add(Hint(_carried(path, {old: new}), ENTRY, "", True), now_s)
+                    self.add(Hint(carried(path, {old: new}), ENTRY, "", True), now_s)
 
     def _at(self, top: str, *, below: bool) -> list[tuple[str, _Record]]:
         directory = self._directories.get(_parent(top))
@@ -380,43 +362,6 @@ class Batcher:
                     found += directory.names.items()
         return found
 
-    def _moves_into(self, looks: Mapping[str, int]) -> dict[str, str]:
-        """The moves that these looks will see; they are forgotten here."""
-        given = {
-            new: old
-            for new, old in self._moves.items()
-            if not self._count or _covering(new, looks.get) is not None
-        }
-        now_at = {old: new for new, old in given.items()}
-        left = [(new, old) for new, old in self._moves.items() if new not in given]
-        self._moves = {new: _carried(old, now_at) for new, old in left}
-        return given
-
 
 def _parent(path: str) -> str:
     return path.rpartition("/")[0] if path else _ABOVE_ROOT
-
-
-def _upwards(path: str) -> Iterator[str]:
-    """``path`` and all above it, to the root."""
-    yield path
-    while path:
-        path = path.rpartition("/")[0]
-        yield path
-
-
-def _carried(path: str, places: Mapping[str, str]) -> str:
-    """Where ``path`` is when it, or the nearest directory above it, went to its place in ``places``."""
-    for top in _upwards(path):
-        if top in places:
-            return places[top] + path[len(top) :]
-    return path
-
-
-def _covering(path: str, reach_at: Callable[[str], int | None]) -> str | None:
-    """The nearest look that will see ``path``: at itself, at the names around it, at a tree with it."""
-    for needed, place in enumerate(_upwards(path)):
-        reach = reach_at(place)
-        if reach is not None and reach >= min(needed, TREE):
-            return place
-    return None

@@ -115,6 +115,24 @@ def test_a_watch_whose_output_nobody_reads_goes_on(
     assert "Exception ignored" not in err
 
 
+def test_a_held_terminal_holds_up_no_watch(atomsync: Any, src: Path, dst: Path, wait_until: Wait) -> None:
+    reading, writing = os.pipe()
+    process = atomsync.start("watch", "--verbose", src, dst, stdout=writing)
+    try:
+        for number in range(3000):  # their lines are more than a pipe takes
+            (src / f"{'long name' * 20} {number}").write_bytes(b"")
+        (src / "a").write_bytes(b"new")
+        wait_until(lambda: (dst / "a").exists() and (dst / "a").read_bytes() == b"new")
+        (src / "a").write_bytes(b"newer")
+        wait_until(lambda: (dst / "a").read_bytes() == b"newer")
+        process.terminate()
+        assert process.wait(30) == 0
+        assert process.stderr.read() == ""
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
 def test_options_of_push_are_kept(
     watching: Any, src: Path, dst: Path, plant: Plant, wait_until: Wait
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import click
@@ -306,3 +307,18 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b'a = "\xe9"')
     with pytest.raises(UsageError, match="it is not UTF-8"):
         read(str(tmp_path / "latin"), watch.command)
+
+
+# -- the page about it
+def test_the_example_in_the_documents_is_a_config_and_its_table_names_every_key(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "watch.md").read_text()
+    (example,) = re.findall(r"^```toml\n(.*?)^```", page, re.M | re.S)
+    found = config(tmp_path, example)
+    assert [pair.destination for pair in found.pairs] == ["/srv/www", "/mnt/usb/photos"]
+    assert found.metrics == ("127.0.0.1", 9184)
+    assert found.pairs[1].patterns == ("*.raw", "!keep.raw")
+    table = page[page.index("| key | value |") :].split("\n\n")[0]
+    named = {name for row in table.splitlines()[2:] for name in re.findall(r"`([\w-]+)`", row.split("|")[1])}
+    options = [option for option in watch.command.params if isinstance(option, click.Option)]
+    known = keys([option for option in options if option.name not in PROCESS])
+    assert named == {"source", "destination", "patterns", *known}

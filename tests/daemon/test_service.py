@@ -298,7 +298,7 @@ def test_a_loop_that_has_stopped_shows_no_sign_of_life(
     stuck, over = [], []
 
     def tell(_pair: Pair, event: str, **_fields: Any) -> None:
-        if event == "paused":
+        if event == "resumed":
             stuck.append(event)
             wait_until(lambda: over)
 
@@ -308,7 +308,8 @@ def test_a_loop_that_has_stopped_shows_no_sign_of_life(
         wait_until(lambda: state(tmp_path / "dst-a") == "watching")
         assert keeper.lively
         ask(str(tmp_path / "dst-a"), "pause")
-        wait_until(lambda: stuck)
+        wait_until(lambda: state(tmp_path / "dst-a") == "paused")
+        wait_until(lambda: ask(str(tmp_path / "dst-a"), "resume") and stuck)
         monkeypatch.setattr(keeper_module, "SILENT_S", 0.05)
         wait_until(lambda: not keeper.lively)
     finally:

@@ -46,7 +46,7 @@ class Listener:
     """Keeps what it hears, and a picture of the tree that only hints bring up to date.
 
     It looks at once, so what changes after its hint is seen only if another hint follows. While ``gate``
-    is not set it listens to nothing, and the reader waits.
+    is not set it listens to nothing, and the reader waits: ``waiting``.
     """
 
     def __init__(self, root: Path) -> None:
@@ -55,11 +55,19 @@ class Listener:
         self.hints: list[Hint] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.waiting = False
+        self._lock = threading.Lock()
 
     def hear(self, hint: Hint) -> None:
+        self.waiting = not self.gate.is_set()
         self.gate.wait()
-        self.hints.append(hint)
-        self.look(hint)
+        with self._lock:
+            self.hints.append(hint)
+            self._look(hint)
+
+    def look_everywhere(self) -> None:
+        with self._lock:
+            self.picture = look_below(self.root)
 
     def heard(self, watcher: Watcher) -> list[Hint]:
         """What was heard, since the last call, of all that happened before this one."""
@@ -72,7 +80,7 @@ class Listener:
         now = look_below(self.root)
         return {path for path in now.keys() | self.picture.keys() if now.get(path) != self.picture.get(path)}
 
-    def look(self, hint: Hint) -> None:
+    def _look(self, hint: Hint) -> None:
         path = hint.path
         seen = signature(os.path.join(self.root, path))
         if path and (hint.reach == TREE or seen is None or not stat.S_ISDIR(seen[0])):

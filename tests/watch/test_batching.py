@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from atomsync.watch.batching import MOVES_MAX, Batch, Batcher, Limits
+from atomsync.watch.batching import Batch, Batcher, Limits
 from atomsync.watch.hint import ENTRY, EVERYWHERE, NAMES, TREE, Hint
+from atomsync.watch.moves import MOVES_MAX
 
 # Binary fractions, so that sums of times are exact.
 LIMITS = Limits(settle_s=0.125, max_wait_s=2.0)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from atomsync.fs import mounts as mounts_module
-from atomsync.fs.mounts import mounts_below
-from atomsync.watch.filesystems import gives_no_events, mount_identities, silent_below
+from atomsync.fs.mounts import below, mounts_below
+from atomsync.watch.filesystems import gives_no_events, silent_below
 
 ROOT = "21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
 
@@ -66,10 +66,6 @@ def test_a_link_is_followed_to_what_it_names(tmp_path: Path) -> None:
     assert gives_no_events(str(tmp_path / "link"))
 
 
-def test_what_is_not_there_is_not_said_to_be_silent(tmp_path: Path) -> None:
-    assert gives_no_events(str(tmp_path / "missing")) == ""
-
-
 @pytest.mark.parametrize(
     ("kind", "silent"),
     [
@@ -108,7 +104,7 @@ def test_names_in_the_table_are_decoded(table: Callable[[str], None]) -> None:
 def test_of_two_mounts_in_one_place_the_later_counts(table: Callable[[str], None]) -> None:
     table(ROOT + "40 21 0:50 / /srv/m rw - nfs s:/ rw\n41 40 0:51 / /srv/m rw - ext4 /dev/b rw\n")
     assert silent_below("/srv") == {}
-    assert mount_identities("/srv") == {"m": os.makedev(0, 51)}
+    assert below("/srv")["m"].device == os.makedev(0, 51)
 
 
 def test_only_what_lies_below_is_named(table: Callable[[str], None]) -> None:
@@ -126,19 +122,24 @@ def test_where_there_is_no_table_nothing_is_silent(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(mounts_module, "_TABLE", str(tmp_path / "missing"))
     assert gives_no_events("/proc") == ""
     assert silent_below("/") == {}
-    assert mount_identities("/") == {}
+    assert below("/") == {}
 
 
-def test_a_mount_below_is_known_by_its_device(tmp_path: Path, mount: Callable[..., Path]) -> None:
-    assert mount_identities(str(tmp_path)) == {}
+def test_a_mount_below_is_there_until_it_is_unmounted(tmp_path: Path, mount: Callable[..., Path]) -> None:
+    assert below(str(tmp_path)) == {}
     inner = mount("tmpfs", tmp_path / "a" / "b c")
-    assert mount_identities(str(tmp_path)) == {"a/b c": inner.stat().st_dev}
-    assert mount_identities(str(inner)) == {}
+    (found,) = below(str(tmp_path)).items()
+    assert found[0] == "a/b c"
+    assert found[1].device == inner.stat().st_dev
+    assert below(str(inner)) == {}
     subprocess.run(["umount", inner], check=True)
-    assert mount_identities(str(tmp_path)) == {}
+    assert below(str(tmp_path)) == {}
 
 
 def test_a_bind_mount_is_a_mount_below(tmp_path: Path, mount: Callable[..., Path]) -> None:
     (tmp_path / "elsewhere").mkdir()
     mount("bind", tmp_path / "src" / "bound", source=tmp_path / "elsewhere")
-    assert mount_identities(str(tmp_path / "src")) == {"bound": tmp_path.stat().st_dev}
+    (found,) = below(str(tmp_path / "src")).items()
+    assert found[0] == "bound"
+    assert found[1].device == tmp_path.stat().st_dev
+    assert found[1].root.endswith("/elsewhere")
