@@ -58,6 +58,7 @@ class LookComparer(Comparer):
             self.progress.check()
             if self._place(path) is not None:
                 self._wanted.setdefault(path, {})
+                self._wanted.setdefault(parent_of(path), {})  # it may have gone and come back: their time
         for path in sorted(self._wanted):
             pair = self._places[path]
             if pair is not None and not any(reaches.get(above) == TREE for above in _above(path)):

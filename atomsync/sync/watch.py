@@ -208,7 +208,8 @@ class Follower:
     def _turn(self) -> None:
         """One round: wait until something is to be done, mend what must be, and do it."""
         self._wait()
-        self._progress.check()
+        if self._progress.stopping:
+            return
         now = time.monotonic()
         with self._changed:
             accept, self._accept = self._accept, False
@@ -478,7 +479,8 @@ class Follower:
             wishes, self._flushes = self._flushes, []
         for wish in wishes:
             wish.answer(_STOPPED)
-        self._tell("stopped", why=self._progress.stopping)
+        if self._progress.stopping:
+            self._tell("stopped", why=self._progress.stopping)
 
 
 class _Flush:

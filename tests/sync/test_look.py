@@ -137,6 +137,16 @@ def test_names_reach_one_directory_and_tree_all_below(pair: tuple[Path, Path], a
     assert_same_tree(src, dst)
 
 
+def test_a_directory_that_went_and_came_back_leaves_no_trace_in_the_time_of_its_parent(
+    pair: tuple[Path, Path], assert_same_tree: Any
+) -> None:
+    src, dst = pair
+    (src / "a/deep").rename(src.parent / "aside")
+    (src.parent / "aside").rename(src / "a/deep")
+    look_push(src, dst, {"a/deep": TREE})
+    assert_same_tree(src, dst)
+
+
 def test_held_paths_are_left_alone_also_inside_what_is_new(
     pair: tuple[Path, Path], plant: Callable[..., Path], assert_same_tree: Any
 ) -> None:
