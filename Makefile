@@ -27,6 +27,10 @@ proof: tools $(VENV)/proof-installed
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py --output docs/benchmarks.md
 
+.PHONY: bench-watch
+bench-watch: $(VENV)/installed
+	$(BIN)/python benchmarks/watch.py --output docs/benchmarks-watch.md
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 

@@ -128,14 +128,15 @@ def command(
             if given and param.name not in PROCESS:
                 name = param.opts[-1] if isinstance(param, click.Option) else str(param.name).upper()
                 raise click.UsageError(f"{name} does not go with --config: it stands in FILE.", ctx)
-        found = read(config, ctx.command)
-        again = lambda: read(config, ctx.command).pairs  # noqa: E731
+        path = os.path.join(os.getcwd(), config)  # it is read again, wherever we are then
+        found = read(path, ctx.command)
+        again = lambda: read(path, ctx.command).pairs  # noqa: E731
         Service(found.pairs, teller, metrics or found.metrics, read=again).run()
         return 0
 
 
 class _Teller:
-    """Prints what happens, in a thread of its own: a terminal that is held (Ctrl-S), or a reader that does not
+    """Prints what happens, in a thread of its own: a held terminal (Ctrl-S), or a reader that does not
     read, holds up no watch. Of what nobody takes, the newest is dropped."""
 
     def __init__(self, *, verbose: bool, quiet: bool, as_json: bool, named: bool) -> None:

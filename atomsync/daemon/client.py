@@ -22,7 +22,7 @@ _KINDS: dict[str, type[AtomSyncError]] = {
 }
 
 
-def ask(destination: str, verb: str, *, patience_s: float | None = 10.0, **fields: object) -> dict[str, Any]:
+def ask(destination: str, verb: str, *, patience_s: float | None = 5.0, **fields: object) -> dict[str, Any]:
     """The answer of the watch that follows a source into ``destination``.
 
     ``patience_s``: how long to wait for it, None for ever. Raises NotWatched if there is no watch,

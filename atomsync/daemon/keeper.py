@@ -13,7 +13,7 @@ from typing import Any
 from atomsync.daemon.endpoint import Endpoint
 from atomsync.daemon.pair import Pair
 from atomsync.errors import AtomSyncError, TimedOut, UsageError, from_oserror
-from atomsync.sync.watching import RETRYING, STARTING, STOPPED, SYNCING, WATCHING, Flushed, WatchStatus
+from atomsync.sync.watching import RETRYING, STARTING, SYNCING, WATCHING, Flushed, WatchStatus
 from atomsync.tree.path import shown
 
 _FIRST_S, _LAST_S = 1.0, 60.0  # pauses before a new start
@@ -35,7 +35,7 @@ class Keeper:
         self.failed: AtomSyncError | None = None
         self._tell_of, self._woken, self._lasting = tell, woken, lasting
         self._over, self._hurry = threading.Event(), threading.Event()
-        self._paused = False
+        self._paused, self._why = False, ""
         self._trouble: AtomSyncError | None = None
         self._restarts, self._next_s = 0, 0.0
         self._follower = pair.follower(self._tell, lasting=lasting)
@@ -46,6 +46,7 @@ class Keeper:
         self._thread.start()
 
     def stop(self, why: str) -> None:
+        self._why = why
         self._over.set()
         self._hurry.set()
         self._follower.stop(why)
@@ -114,9 +115,10 @@ class Keeper:
                 return Flushed(False, "", str(trouble), trouble.exit_status)
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             found = self._follower.flush(slice_s if left is None else min(slice_s, left))
-            last = left is not None and left <= slice_s
-            if found.committed or found.exit_status != TimedOut.exit_status or last or not listens():
+            if found.committed or found.exit_status != TimedOut.exit_status:
                 return found
+            if (left is not None and left <= slice_s) or not listens():
+                return found._replace(why=f"it took longer than {timeout_s} s")
             slice_s *= 2
 
     # -- the thread of this pair
@@ -164,7 +166,7 @@ class Keeper:
         if not self._over.is_set():
             self._hurry.wait(pause_s)
         if self._over.is_set():
-            self._tell("stopped", why=STOPPED)
+            self._tell("stopped", why=self._why)
             return
         self._follower = self.pair.follower(self._tell, lasting=True)
         if self._paused:

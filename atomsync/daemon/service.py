@@ -1,10 +1,14 @@
-"""All pairs of one process: signals become wishes, and the main thread waits for them and fulfils them."""
+"""All pairs of one process: signals become wishes, and the main thread waits for them and fulfils them.
+
+It waits at a socket. A lock would not do: the kernel may hand a signal to any thread, and then nothing
+interrupts the main one, in which Python runs the handlers. The wake-up descriptor does.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import queue
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -18,8 +22,6 @@ from atomsync.sync.watching import WatchStatus
 STOP_S = 30.0  # within which a stop must be done; docs/watch.md promises it
 _JOIN_S = 0.1
 _READY_S = 0.1  # between two looks whether every pair has settled
-
-_RELOAD, _SYNC, _WOKEN, _STOP = "reload", "sync", "woken", "stop"
 
 Tell = Callable[..., None]  # (pair, event, **fields); the pair is None for what concerns all
 
@@ -40,22 +42,30 @@ class Service:
         read: Callable[[], Sequence[Pair]] | None = None,
     ) -> None:
         self._tell, self._read, self._address = tell, read, metrics_address
-        # Put by signal handlers and by the threads of the pairs; a SimpleQueue may be.
-        self._wishes: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._stopped_by = ""
+        self._reload_wished = self._sync_wished = False
+        self._waiting, self._waking = socket.socketpair()
+        self._waking.setblocking(False)
         self._keepers = [self._keeper(pair) for pair in pairs]
+        self._leaving: list[Keeper] = []  # that a reload has stopped, and that take long
         self._notifier = Notifier()
 
     # -- verbs of any thread, and of signal handlers
     def stop(self, why: str) -> None:
         self._stopped_by = why
-        self._wishes.put(_STOP)
+        self._wake()
 
     def reload(self) -> None:
-        self._wishes.put(_RELOAD)
+        self._reload_wished = True
+        self._wake()
 
     def sync_now(self) -> None:
-        self._wishes.put(_SYNC)
+        self._sync_wished = True
+        self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # full: then it wakes anyhow
+            self._waking.send(b"\0")
 
     # -- the main thread
     def run(self) -> None:
@@ -87,15 +97,19 @@ class Service:
             waits = [] if ready else [_READY_S]
             if every_s is not None:
                 waits.append(max(0.0, beat_s - time.monotonic()))
-            try:
-                wish = self._wishes.get(timeout=min(waits, default=None))
-            except queue.Empty:
-                continue
-            if wish == _RELOAD:
+            self._wait(min(waits, default=None))
+            if self._reload_wished:
+                self._reload_wished = False
                 self._reload()
-            elif wish == _SYNC:
+            if self._sync_wished:
+                self._sync_wished = False
                 for keeper in self._keepers:
                     keeper.sync_now()
+
+    def _wait(self, timeout_s: float | None) -> None:
+        self._waiting.settimeout(timeout_s)
+        with contextlib.suppress(TimeoutError, BlockingIOError):
+            self._waiting.recv(4096)
 
     def _check(self) -> None:
         for keeper in self._keepers:
@@ -115,7 +129,7 @@ class Service:
             gone = [keeper for keeper in self._keepers if keeper.pair not in wanted]
             kept = [keeper for keeper in self._keepers if keeper.pair in wanted]
             known = [keeper.pair for keeper in kept]
-            self._stop(gone, "its definition changed")
+            self._leaving += self._stop(gone, "its definition changed")
             if self._stopped_by:
                 return
             new = [self._keeper(pair) for pair in wanted if pair not in known]
@@ -127,7 +141,7 @@ class Service:
 
     def _end(self) -> None:
         self._notifier.stopping()
-        late = self._stop(self._keepers, self._stopped_by or "the service ended")
+        late = self._stop([*self._keepers, *self._leaving], self._stopped_by or "the service ended")
         if late:
             raise Interrupted(
                 f"{len(late)} of the watches did not end within {STOP_S:g} s",
@@ -146,7 +160,7 @@ class Service:
         return left
 
     def _keeper(self, pair: Pair) -> Keeper:
-        return Keeper(pair, self._tell, lambda: self._wishes.put(_WOKEN), lasting=self._read is not None)
+        return Keeper(pair, self._tell, self._wake, lasting=self._read is not None)
 
     def _statuses(self) -> list[WatchStatus]:
         return [keeper.status() for keeper in self._keepers]
@@ -157,7 +171,7 @@ class Service:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Handlers only set an attribute and put into a queue: both may interrupt anything."""
+        """Handlers only set an attribute and send a byte: both may interrupt anything."""
 
         def heard(number: int, _frame: object) -> None:
             if number == signal.SIGUSR1:
@@ -171,8 +185,10 @@ class Service:
         if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # under nohup
             numbers.remove(signal.SIGHUP)
         before = {number: signal.signal(number, heard) for number in numbers}
+        signal.set_wakeup_fd(self._waking.fileno(), warn_on_full_buffer=False)
         try:
             yield
         finally:
+            signal.set_wakeup_fd(-1)
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -7,12 +7,15 @@ in SRC, must be what they were; only a source that was made anew in the same pla
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from typing import NamedTuple
 
 from atomsync.errors import RootError, RootReplaced, from_oserror
 from atomsync.fs.mounts import Mount, below, mount_of
 from atomsync.tree.path import shown
+from atomsync.watch.filesystems import why_silent
 
 _SOURCE, _DESTINATION = "source", "destination"
 
@@ -46,6 +49,8 @@ class Identity(NamedTuple):
 def identity(path: str | int) -> Identity:
     """Of a directory by path (links followed) or descriptor. Raises OSError."""
     found, mount = os.stat(path), mount_of(path)
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
     place = (mount.point, mount.root) if mount is not None else ("", "")
     return Identity(found.st_ino, Filesystem(found.st_dev, os.statvfs(path).f_fsid, *place))
 
@@ -58,7 +63,7 @@ class Ground:
         self._look_for_mounts = not one_file_system
         self.source: Identity | None = None
         self.destination: Identity | None = None
-        self._mounts: dict[str, tuple[Mount, Filesystem]] = {}
+        self._mounts: dict[str, Filesystem] = {}
 
     def settle_on_source(self) -> int:
         """Take SRC for what it is now, if it may be; returns its st_dev. Raises RootError, RootReplaced."""
@@ -105,17 +110,13 @@ class Ground:
             return False
         source = self._paths[_SOURCE]
         now = below(source)
-        for path, (mount, filesystem) in self._mounts.items():
+        for path, filesystem in self._mounts.items():
             again = now.get(path)
-            # Mounted anew, it has another id: only then the filesystem is asked itself, which may hang.
-            if again is None or (again.id != mount.id and not _seen(source, path, again).same(filesystem)):
+            if again is None or not _seen(source, path, again).same(filesystem):
                 raise self._replaced(_SOURCE, "was a mounted filesystem, and is not that one any more", path)
-        new = now.keys() != self._mounts.keys() or any(
-            mount.id != self._mounts[path][0].id for path, mount in now.items()
-        )
-        if new:
-            self._mounts = {path: (mount, _seen(source, path, mount)) for path, mount in now.items()}
-        return new
+        new = now.keys() - self._mounts.keys()
+        self._mounts |= {path: _seen(source, path, now[path]) for path in new}
+        return bool(new)
 
     def _now(self, role: str) -> Identity:
         path = self._paths[role]
@@ -138,5 +139,6 @@ class Ground:
 
 
 def _seen(source: str, path: str, mount: Mount) -> Filesystem:
-    number = os.statvfs(os.path.join(source, path)).f_fsid
+    """A server that does not answer must not hold us up: what may be on one is known by its device alone."""
+    number = 0 if why_silent(mount) else os.statvfs(os.path.join(source, path)).f_fsid
     return Filesystem(mount.device, number, mount.point, mount.root)

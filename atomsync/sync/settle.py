@@ -16,7 +16,7 @@ from atomsync.store.staging import Linked
 from atomsync.sync.compare import Comparer, Comparison, Rules
 from atomsync.sync.look import Look, LookComparer
 from atomsync.sync.phases import Phases
-from atomsync.tree.entry import DIR, FILE, SEEN
+from atomsync.tree.entry import DIR, FILE, SEEN, Entry
 from atomsync.tree.path import shown
 from atomsync.tree.racy import COARSE_TICK_NS, TICK_NS, may_be_racy
 from atomsync.unit.work import UnitOfWork
@@ -93,7 +93,7 @@ def _round(
     unit.expunge_all()
     for change in found.changes:
         unit.register(change)
-    if look is not None and look.moves and rules.delete:
+    if look is not None and rules.delete:
         _take_along(unit, origin, found, look)
     unit.flush()
     phases.phase("check")
@@ -104,20 +104,34 @@ def _round(
 
 def _take_along(unit: UnitOfWork, origin: Source, found: Comparison, look: Look) -> None:
     """A file that moved gets a second name at the destination instead of a copy, if it still is what was
-    committed by its old name, to the digest, and that name goes or gets something else in this unit."""
+    committed by its old name, to the digest, and that name goes or gets something else in this unit.
+
+    Where no event told of the move, a file that goes and one that comes with the same size and times are
+    taken for a pair; the digest shows whether they are.
+    """
     session = unit.session
-    if not session.control.capabilities.link:
+    goes = {change.path: change for change in found.changes if _is_file(change.old) and change.content}
+    if not goes or not session.control.capabilities.link:
         return
-    changes = {change.path: change for change in found.changes}
-    for path, change in changes.items():
-        before = look.before(path) if change.new is not None and change.new.kind == FILE else ""
-        gone = changes.get(before) if before and change.content else None
-        if gone is None or gone.old is None or not gone.content:
+    alike = {change.old[:SEEN]: path for path, change in goes.items() if change.old and change.new is None}
+    for change in found.changes:
+        if change.new is None or not _is_file(change.new) or not change.content:
             continue
-        assert change.new is not None
+        path = change.path
+        before = look.before(path)
+        if before not in goes:
+            before = alike.get(change.new[:SEEN], "")
+        gone = goes.get(before)
+        if gone is None or gone.old is None:
+            continue
         digest = session.manifest.digest(before)
         if digest and gone.old[:SEEN] == change.new[:SEEN] and digest_of(origin, path) == digest:
             unit.register(change._replace(new=change.new._replace(digest=digest)), Linked(before))
+            del goes[before]  # two files that were one must not share an inode
+
+
+def _is_file(entry: Entry | None) -> bool:
+    return entry is not None and entry.kind == FILE
 
 
 def _refuse_emptied(origin: Source, found: Comparison) -> None:

@@ -69,9 +69,10 @@ class Follower:
     """Follows one pair until ``stop``. ``run`` belongs to one thread; every other verb may be called from
     any thread.
 
-    ``tell(event, **fields)`` hears what happens, in this pair's thread: "started", "synced" (``report``),
-    "retrying" (``error``, ``next_try_s``), "paused" (``why``), "resumed", "coverage" (``coverage``, ``why``),
-    "held" (``paths``), "set-aside" (``path``, ``why``), "missed" (``paths``), "stopped" (``why``).
+    ``tell(event, **fields)`` hears what happens, in this pair's thread: "started", "synced" (``report``,
+    ``lag_s``: the age of its oldest hint), "retrying" (``error``, ``next_try_s``), "paused" (``why``),
+    "resumed", "coverage" (``coverage``, ``why``), "held" (``paths``), "set-aside" (``path``, ``why``),
+    "missed" (``paths``), "stopped" (``why``).
     With ``lasting`` a source that is missing at the start is waited for.
     """
 
@@ -354,7 +355,7 @@ class Follower:
                 self._last_unit, self._last_ns = receipt.unit_id, time.time_ns()
             self._attachment.missed += len(missed)
         if receipt.unit_id or report.recovery.action != CLEAN:
-            self._tell("synced", report=report)
+            self._tell("synced", report=report, lag_s=now - batch.since_s)
         if missed:
             self._tell("missed", paths=missed)
         if moving - self._told_moving:

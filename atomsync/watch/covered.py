@@ -67,7 +67,7 @@ class Covered:
         self.uncovered: dict[Node, OSError] = {}
         self._doubtful: set[Node] = set()
         self._astray: list[Node] = []  # taken off their places; most are found at another soon
-        self._forlorn: list[Node] = []  # the ones of before: not found, so outside the tree
+        self._missing: list[Node] = []  # the ones of before: not found, so outside the tree
 
     def path(self, node: Node) -> str | None:
         """Where a node is, or None for one that has no place now."""
@@ -104,10 +104,10 @@ class Covered:
             listed += right
             if not right:
                 break
-        for node in self._forlorn:
+        for node in self._missing:
             if node.parent is None:
                 self.forget(node)
-        self._forlorn, self._astray = self._astray, []
+        self._missing, self._astray = self._astray, []
         return listed
 
     def retry(self) -> list[Node]:

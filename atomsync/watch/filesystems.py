@@ -19,16 +19,17 @@ _MADE_UP = frozenset({"cgroup", "cgroup2", "configfs", "debugfs", "proc", "sysfs
 def gives_no_events(path: str) -> str:
     """Why not every change on the filesystem of directory ``path`` makes an event; "" if all do."""
     mount = mount_of(path)
-    return _why(mount) if mount is not None else ""
+    return why_silent(mount) if mount is not None else ""
 
 
 def silent_below(root: str) -> dict[str, str]:
     """The mount points below ``root`` (relative paths) that do not tell of every change, and why not."""
-    silent = {path: _why(mount) for path, mount in below(root).items()}
+    silent = {path: why_silent(mount) for path, mount in below(root).items()}
     return {path: why for path, why in silent.items() if why}
 
 
-def _why(mount: Mount) -> str:
+def why_silent(mount: Mount) -> str:
+    """Why not every change on this mount makes an event; "" if all do. Such a mount may also not answer."""
     kind = mount.fs_type
     if kind in _SHARED or kind.startswith("fuse."):
         return f"on {kind}, changes made elsewhere give no events"

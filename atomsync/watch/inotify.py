@@ -20,7 +20,6 @@ import struct
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 
 from watchdog.observers.inotify_c import InotifyFD, WatchDescriptor, inotify_add_watch, inotify_rm_watch
@@ -43,28 +42,55 @@ _MASK = (
 _CONTENT = _MODIFY | _ATTRIB | _CLOSE_WRITE
 _EVENT = struct.Struct("iIII")  # wd, mask, cookie, length of the name behind it
 _BUFFER_BYTES = 1 << 18
-_BACKLOG_MAX = 64  # buffers read while somebody walks the tree
+_BACKLOG_BYTES = 1 << 24  # half a million events
 _STOP_S = 5.0
-_LOOKING_S = 0.01  # for one buffer
+_LOOKING_S = 0.01  # for what is handled at once
 _NO_WD = 0  # the kernel counts from 1; an overflow has -1
 _MOVES_MAX = 64  # the two halves of a move come close to each other
 _CODEC = sys.getfilesystemencoding()
 
 
-class _Reader(InotifyFD):
-    """Hands over what it reads as it is: an object and a lock an event would cost more than all the rest."""
+class _Backlog:
+    """Events that were read and are not yet handled."""
 
-    def __init__(self, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._events = bytearray()
+        self._ended = False
+
+    def put(self, events: bytes) -> None:
+        """No events are the end. Waits while there are too many: then the kernel's queue fills up."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._events) < _BACKLOG_BYTES)
+            self._events += events
+            self._ended = not events
+            self._changed.notify_all()
+
+    def take(self) -> bytes:
+        """All there are, or none at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._events or self._ended)
+            events, self._events = bytes(self._events), bytearray()
+            self._changed.notify_all()
+            return events
+
+
+class _Reader(InotifyFD):
+    """Puts what it reads into the backlog and does nothing else: so the kernel's queue, which a storm fills
+    in 80 ms, is emptied while what came before is handled. (An object and a lock for every event, as in
+    the base class, would take longer than all the rest.)"""
+
+    def __init__(self, backlog: _Backlog) -> None:
         super().__init__()
         os.set_inheritable(self._inotify_fd, False)
-        self._received, self._ended = received, ended
+        self._backlog = backlog
 
     def run(self) -> None:
         try:
-            while buffer := self._read_event_buffer(_BUFFER_BYTES):
-                self._received(buffer)
+            while events := self._read_event_buffer(_BUFFER_BYTES):
+                self._backlog.put(events)
         finally:
-            self._ended()
+            self._backlog.put(b"")
 
     def watch(self, fd: int, mask: int = _MASK) -> int:
         # By descriptor: no name is looked up again, so what is watched is what was opened.
@@ -75,9 +101,8 @@ class _Reader(InotifyFD):
         return wd
 
     def unwatch(self, wd: int) -> None:
-        inotify_rm_watch(
-            self._inotify_fd, WatchDescriptor(wd)
-        )  # fails only if the kernel has let it go already
+        # Fails only if the kernel has let it go already.
+        inotify_rm_watch(self._inotify_fd, WatchDescriptor(wd))
 
 
 class InotifyWatcher:
@@ -103,7 +128,8 @@ class InotifyWatcher:
         self._reader: _Reader | None = None
         self._covered = Covered(root, self._watch, self._unwatch, excludes, device)
         self._lock = threading.Lock()  # of the tree, and of the order of what is heard
-        self._backlog: deque[bytes] = deque()
+        self._backlog = _Backlog()
+        self._worker = threading.Thread(target=self._work, name="inotify worker", daemon=True)
         self._moves: dict[int, str] = {}  # cookie → from where, until it is known where to
         self._looking_s = 0.0
         self._broken, self._overflowed, self._stopped = "", False, False
@@ -116,13 +142,14 @@ class InotifyWatcher:
     # -- Watcher
     def start(self) -> None:
         try:
-            self._reader = _Reader(self._received, self._ended)
+            self._reader = _Reader(self._backlog)
         except OSError as error:
             if error.errno == errno.EMFILE:
                 why = f"{_limit('max_user_instances')} has no inotify instance left for this user"
                 raise OSError(errno.EMFILE, why, self._root) from None
             raise
         self._reader.start()
+        self._worker.start()
         try:
             self._beacon = os.memfd_create("beacon")
             self._light()
@@ -131,7 +158,6 @@ class InotifyWatcher:
         except BaseException:
             self.stop()
             raise
-        self._work()
 
     def stop(self) -> None:
         self._stopped = True  # a walk that is going on ends soon
@@ -143,6 +169,7 @@ class InotifyWatcher:
         if self._reader is not None:
             self._reader.stop()
             self._reader.join(_STOP_S)
+            self._worker.join(_STOP_S)
         if self._beacon != -1:
             os.close(self._beacon)
             self._beacon = -1
@@ -170,7 +197,6 @@ class InotifyWatcher:
                 return
             for node in self._covered.retry():
                 self._say_tree(node)
-        self._work()
 
     def barrier(self, timeout_s: float) -> bool:
         def is_over() -> bool:
@@ -204,35 +230,20 @@ class InotifyWatcher:
                 self._beacon_wd = self._reader.watch(self._beacon, _DELETE_SELF)
         return self._beacon_wd != -1
 
-    def _received(self, buffer: bytes) -> None:
-        if not self._broken:
-            self._backlog.append(buffer)
-            self._work()
-
-    def _ended(self) -> None:
-        self._break("the thread that reads its events has ended")
-
     def _work(self) -> None:
-        """Handle what was read; if somebody walks the tree, that thread does when it is done.
-
-        So the kernel's queue is emptied during a walk. (When too much has come, it is not: then we wait.)
-        """
-        while self._backlog and self._lock.acquire(blocking=len(self._backlog) > _BACKLOG_MAX):
-            try:
-                with self._breaking():
-                    while self._backlog and not (self._broken or self._stopped):
-                        self._handle(self._backlog.popleft())
-                        for node in self._covered.settle():
-                            self._say_tree(node)
-                        if self._arrived:
-                            with self._passed:
-                                self._awaited -= self._arrived
-                                self._passed.notify_all()
-                            self._arrived.clear()
-                if self._broken or self._stopped:
-                    self._backlog.clear()
-            finally:
-                self._lock.release()
+        """The worker: handle what the reader reads, until it ends."""
+        while events := self._backlog.take():
+            with self._lock, self._breaking():
+                if not (self._broken or self._stopped):
+                    self._handle(events)
+                    for node in self._covered.settle():
+                        self._say_tree(node)
+            if self._arrived:
+                with self._passed:
+                    self._awaited -= self._arrived
+                    self._passed.notify_all()
+                self._arrived.clear()
+        self._break("the thread that reads its events has ended")
 
     @contextlib.contextmanager
     def _breaking(self) -> Iterator[None]:
@@ -251,20 +262,18 @@ class InotifyWatcher:
             self._hear(EVERYWHERE)
 
     # -- events
-    def _handle(self, buffer: bytes) -> None:
+    def _handle(self, events: bytes) -> None:
         """Events to hints. Events about the content of one file that follow each other make one hint."""
-        nodes, node, at, end = self._covered.nodes, self._covered.top, 0, len(buffer)
-        known, directory = (
-            _NO_WD,
-            None,
-        )  # the path of the directory with watch ``known``; None: it has none now
+        nodes, node, at, end = self._covered.nodes, self._covered.top, 0, len(events)
+        known = _NO_WD  # the watch of the directory whose path is in
+        directory: str | None = None  # (None: it has no place now)
         self._looking_s = 0.0
         file: tuple[int, bytes] | None = None  # whose hint is still to be said,
         path, created, writing = "", False, None  # and with what
         while at < end and not self._broken:
-            wd, mask, cookie, length = _EVENT.unpack_from(buffer, at)
+            wd, mask, cookie, length = _EVENT.unpack_from(events, at)
             at += _EVENT.size + length
-            raw = buffer[at - length : at]
+            raw = events[at - length : at]
             if file is not None:
                 if not mask & ~_CONTENT and file == (wd, raw):
                     if mask != _ATTRIB:

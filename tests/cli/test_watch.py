@@ -14,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from atomsync.cli import records, render
+from atomsync.errors import NoSpace, UsageError
+from atomsync.sync.watching import Coverage
+
 Wait = Callable[..., Any]
 Plant = Callable[..., Path]
 
@@ -165,7 +169,7 @@ def test_options_of_push_are_kept(
         (["--metrics", "x:y", "src", "dst"], 1, "'x:y' is no address"),
         (["--include", "", "src", "dst"], 1, "pattern"),
         (["--dry-run", "src", "dst"], 1, "No such option"),
-        (["--config", "none.toml"], 1, "cannot use none.toml: No such file"),
+        (["--config", "none.toml"], 1, "none.toml: No such file"),
         (["--config", "pairs.toml", "src", "dst"], 1, "SRC does not go with --config"),
         (["--config", "pairs.toml", "--delete"], 1, "--delete does not go with --config"),
         (["--config", "pairs.toml", "--exclude", "x"], 1, "--exclude does not go with --config"),
@@ -284,7 +288,7 @@ def test_pause_keeps_changes_back_and_resume_commits_them(
     wait_until(lambda: seen(atomsync, dst)["queue"] > 0)
     done = atomsync("flush", "--timeout", "200ms", dst)
     assert done.returncode != 0
-    assert "not all is committed" in done.stderr
+    assert f"not all is committed to {dst}: " in done.stderr
     assert (dst / "a").read_bytes() == b"12345"
     done = atomsync("resume", dst)
     assert (done.returncode, done.stdout) == (0, f"resumed: {dst}\n")
@@ -339,3 +343,58 @@ def test_a_watch_stopped_by_job_control_makes_askers_wait_no_longer_than_said(
     finally:
         process.send_signal(signal.SIGCONT)
     ended(process)
+
+
+# -- what every line looks like
+COVERAGE = Coverage(False, "events and polling", 3, ("no events of d: too many; polled",), 2.0, 1, 2, 3, 4)
+TOLD: dict[str, dict[str, Any]] = {
+    "started": {},
+    "retrying": {"error": NoSpace("cannot stage", "disk full", "Free some."), "next_try_s": 2.0},
+    "paused": {"why": "DST is gone\n  Bring it back."},
+    "resumed": {},
+    "coverage": {"coverage": COVERAGE, "why": "the queue overflowed"},
+    "held": {"paths": ["a\nb"]},
+    "set-aside": {"path": "d/e", "why": "too long"},
+    "missed": {"paths": ["x"]},
+    "stopped": {"why": "SIGTERM"},
+    "metrics": {"url": "http://127.0.0.1:9184/metrics"},
+    "reloaded": {"kept": 1, "started": 2, "stopped": 3},
+    "reload-failed": {"error": UsageError("cannot use x.toml", "unknown key", "Did you mean y?")},
+}
+
+
+@pytest.mark.parametrize("event", TOLD)
+def test_what_a_watch_tells_in_json_is_what_the_page_says(event: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
+    (line,) = records.watch(event, {}, TOLD[event], verbose=False)
+    found = json.loads(line)
+    (row,) = [row for row in page.splitlines() if row.startswith(f"| `{found['event']}` | watch")]
+    named = set(re.findall(r"`(\w+)`", row.split("|", 3)[3]))
+    if "as `watch-retrying`" in row:
+        named = {"code", "exit_status", "what", "why", "hint"}
+    assert found.keys() - {"schema", "event"} == named
+
+
+@pytest.mark.parametrize(
+    ("event", "lines"),
+    [
+        ("retrying", ["cannot stage: disk full; Free some. · next try in 2.0 s"]),
+        ("paused", ["paused: DST is gone; Bring it back."]),
+        ("resumed", ["resumed"]),
+        ("held", ["still being written, held back: a\\nb"]),
+        ("set-aside", ["set aside: d/e: too long"]),
+        ("missed", ["found by a rescan, no event had told of them: x"]),
+        ("reloaded", ["config read again: 1 kept, 2 started, 3 stopped"]),
+        ("reload-failed", ["going on as before: cannot use x.toml: unknown key; Did you mean y?"]),
+        (
+            "coverage",
+            [
+                "coverage: with gaps · by events and polling · 3 directories · proved 2 s ago · 1 overflows"
+                " · 2 times attached anew · 3 rescans · 4 changes missed by events (the queue overflowed)",
+                "  gap: no events of d: too many; polled",
+            ],
+        ),
+    ],
+)
+def test_what_a_watch_tells_a_person_is_on_one_line_each(event: str, lines: list[str]) -> None:
+    assert [line for line, _ in render.watch(event, TOLD[event], verbose=False)] == lines

@@ -8,6 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -129,3 +130,10 @@ def test_without_prometheus_client_the_extra_is_named(monkeypatch: pytest.Monkey
     with pytest.raises(UsageError) as caught, served(LOOPBACK, list):
         pass
     assert "pip install 'atomsync[metrics]'" in str(caught.value)
+
+
+def test_the_page_about_it_names_every_metric() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "watch.md").read_text()
+    with served(LOOPBACK, lambda: [STATUS]) as url:
+        names = {name.removeprefix("atomsync_") for name, _, _ in scrape(url)}
+    assert [name for name in names if name not in page] == []

@@ -221,6 +221,42 @@ def test_two_files_that_trade_places_are_both_second_names(
     assert_same_tree(src, dst)
 
 
+def test_a_move_that_no_event_told_of_is_no_copy_either(
+    pair: tuple[Path, Path], assert_same_tree: Any
+) -> None:
+    src, dst = pair
+    inode = (dst / "a/deep/er/leaf").stat().st_ino
+    (src / "a/deep/er/leaf").rename(src / "b/leaf")
+    report = look_push(src, dst, {"": TREE})
+    assert report.receipt is not None
+    assert report.receipt.bytes == 0
+    assert (dst / "b/leaf").stat().st_ino == inode
+    assert_same_tree(src, dst)
+
+
+def test_two_files_that_were_one_do_not_share_an_inode(
+    pair: tuple[Path, Path], assert_same_tree: Any
+) -> None:
+    src, dst = pair
+    shutil.copy2(src / "a/one", src / "b/copy")
+    (src / "a/one").rename(src / "b/uno")
+    os.utime(src / "b", (1, 1))
+    look_push(src, dst, {"": TREE}, moves={"b/uno": "a/one", "b/copy": "a/one"})
+    assert_same_tree(src, dst)
+    assert (dst / "b/uno").stat().st_ino != (dst / "b/copy").stat().st_ino
+
+
+def test_files_that_only_look_alike_are_copied(pair: tuple[Path, Path], assert_same_tree: Any) -> None:
+    src, dst = pair
+    (src / "a/one").unlink()
+    (src / "b/uno").write_bytes(b"!")
+    os.utime(src / "b/uno", (1_600_000_000, 1_600_000_000))
+    report = look_push(src, dst, {"": TREE})
+    assert report.receipt is not None
+    assert report.receipt.bytes == 1
+    assert_same_tree(src, dst)
+
+
 @pytest.mark.parametrize("what", ["content", "mode", "time", "stays"])
 def test_a_move_that_is_not_quite_one_is_a_copy(
     pair: tuple[Path, Path], what: str, assert_same_tree: Any

@@ -24,11 +24,6 @@ TREE: dict[str, bytes | str | None] = {
 }
 
 
-def _deeper(src: Path) -> None:
-    (src / "new/er").mkdir(parents=True)
-    (src / "file").rename(src / "new/er/file")
-
-
 def _in_turns(src: Path) -> None:
     (src / "dir").rename(src / "aside")
     (src / "aside").rename(src / "into/moved")
@@ -44,7 +39,6 @@ def _swapped(src: Path) -> None:
 MOVES: dict[str, Move] = {
     "a file renamed": lambda src: (src / "file").rename(src / "renamed"),
     "a file into a directory": lambda src: (src / "file").rename(src / "into/file"),
-    "a file into a new directory": _deeper,
     "a file over another": lambda src: (src / "file").rename(src / "other"),
     "two files swapped": _swapped,
     "a directory renamed": lambda src: (src / "dir").rename(src / "renamed"),
@@ -86,6 +80,24 @@ def test_a_move_within_the_source_copies_no_byte_and_keeps_the_inodes(
     assert report.receipt.bytes == 0
     assert_same_tree(src, dst)
     assert inodes(dst).items() <= before.items()
+
+
+def test_a_file_moved_into_a_directory_just_made_arrives(
+    src: Path, dst: Path, plant: Callable[..., Path], follow: Follow, assert_same_tree: SameTree
+) -> None:
+    """Which nobody watched yet at that moment."""
+    plant(src, TREE)
+    push(src, dst)
+    watch = follow(src, dst, delete=True)
+    watch.settled()
+    (src / "new/er").mkdir(parents=True)
+    (src / "file").rename(src / "new/er/file")
+    watch.wait_until(lambda: (dst / "new/er/file").exists())
+    watch.settled()
+    assert watch.units() == [
+        [("created", "new"), ("created", "new/er"), ("created", "new/er/file"), ("removed", "file")]
+    ]
+    assert_same_tree(src, dst)
 
 
 def test_a_moved_file_that_is_then_written_is_copied(

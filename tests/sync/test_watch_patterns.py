@@ -161,7 +161,7 @@ SAVES: dict[str, tuple[Callable[[Path], Steps], Visible]] = {
     "dd": (_run("sh", "-c", "dd if=../new of=doc bs=512 2>/dev/null"), ONE),
     "patch": (_run("sh", "-c", _PATCH), ONE),
     "sed -i": (_run("sed", "-i", "-e", "$r ../new", "-e", "1,2000d", "doc"), ONE),
-    "perl -i": (_run("perl", "-i", "-pe", 's/old/new/; $_ .= $_ if $. > 1500', "doc"), ONE),
+    "perl -i": (_run("perl", "-i", "-pe", "s/old/new/; $_ .= $_ if $. > 1500", "doc"), ONE),
 }
 
 

@@ -83,7 +83,8 @@ class Listener:
     def _look(self, hint: Hint) -> None:
         path = hint.path
         seen = signature(os.path.join(self.root, path))
-        if path and (hint.reach == TREE or seen is None or not stat.S_ISDIR(seen[0])):
+        before = self.picture.get(path)
+        if before is not None and stat.S_ISDIR(before[0]) and (hint.reach == TREE or before != seen):
             self._forget_below(path)
         if path and seen is None:
             self.picture.pop(path, None)

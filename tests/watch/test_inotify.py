@@ -42,9 +42,9 @@ def until(condition: Callable[[], object], within_s: float = 20) -> None:
 
 
 def hold(listener: Listener, src: Path) -> None:
-    """Keep the reader busy, until the gate is opened: what happens meanwhile is read at once."""
+    """Keep the listener busy, until the gate is opened: what happens meanwhile is handled at once."""
     listener.gate.clear()
-    (src / "held").touch()
+    (src / "held").symlink_to("f")
     until(lambda: listener.waiting)
 
 
@@ -114,6 +114,7 @@ def test_the_metadata_of_a_file_being_written_does_not_end_the_writing(src: Path
         hold(listener, src)
         file.write(b"1")
         (src / "f").chmod(0o600)
+        until(lambda: len(watcher._backlog._events) == 2 * 32)  # both were read
         listener.gate.set()
         assert listener.heard(watcher)[-1] == Hint("f", writing=True)
 
@@ -152,12 +153,9 @@ def test_a_storm_on_one_file_is_few_hints(src: Path, watch: Watch) -> None:
     hold(listener, src)
     for _ in range(1000):
         (src / "f").write_bytes(b"1")
-        (src / "d" / "g").touch()
-        (src / "f").write_bytes(b"22")
-    (src / "f").write_bytes(b"1")
     listener.gate.set()
-    hints = [hint for hint in listener.heard(watcher) if hint.path == "f"]
-    assert len(hints) == 2000  # a run of events between those of another file; they are 6,000
+    hints = listener.heard(watcher)
+    assert len(hints) < 500
     assert hints[-1] == Hint("f", writing=False)
 
 
@@ -208,7 +206,7 @@ def test_a_directory_moved_out_is_watched_no_more(src: Path, watch: Watch) -> No
     assert listener.heard(watcher) == []
     assert listener.heard(watcher) == []
     assert watcher.directories == 2
-    assert _kernel_watches() == 2 + 1  # and our own
+    assert _kernel_watches() == 2 + 1  # and one of our own
     shell("mv ../out/away d; echo 3 > d/sub/new/file", src)
     listener.heard(watcher)
     assert listener.differences() == set()
@@ -493,15 +491,26 @@ def _broken(watcher: InotifyWatcher, listener: Listener) -> str:
 
 def test_an_overflow_of_the_kernels_queue_is_noticed(src: Path, watch: Watch) -> None:
     watcher, listener = watch(src)
-    hold(listener, src)
-    shell(f"seq {QUEUE_MAX + 20_000} | xargs touch; rm f", src)
-    assert not watcher.overflowed
-    listener.gate.set()
+    assert watcher._reader is not None
+    with watcher._reader._lock:  # it cannot read
+        shell(f"seq {QUEUE_MAX + 10_000} | xargs touch; rm f", src)
+        assert not watcher.overflowed
     assert "the kernel's event queue overflowed" in _broken(watcher, listener)
     assert watcher.overflowed
     said = len(listener.hints)
     shell("touch x", src)
     assert len(listener.hints) == said
+
+
+def test_more_than_the_kernels_queue_holds_may_happen_while_nobody_listens(src: Path, watch: Watch) -> None:
+    watcher, listener = watch(src)
+    hold(listener, src)
+    shell(f"seq {QUEUE_MAX + 10_000} | xargs touch", src)
+    listener.gate.set()
+    if watcher.barrier(60):
+        assert len({hint.path for hint in listener.hints}) == QUEUE_MAX + 10_000 + 1
+    else:  # this machine was too busy
+        assert watcher.overflowed
 
 
 @pytest.mark.parametrize(
@@ -676,10 +685,10 @@ def test_a_storm_of_creations_is_heard_whole_or_said_not_to_have_been(src: Path)
     watcher = InotifyWatcher(str(src), heard.append)
     watcher.start()
     try:
-        line = f"import os\nfor n in range(60000): os.close(os.open(f'n{{n}}', {os.O_CREAT | os.O_WRONLY}))"
+        line = f"import os\nfor n in range(20000): os.close(os.open(f'n{{n}}', {os.O_CREAT | os.O_WRONLY}))"
         subprocess.run([sys.executable, "-c", line], cwd=src, check=True)
         if watcher.barrier(60):
-            assert {hint.path for hint in heard if hint.writing is False} == {f"n{n}" for n in range(60000)}
+            assert {hint.path for hint in heard if hint.writing is False} == {f"n{n}" for n in range(20000)}
         else:  # this machine was too busy
             assert watcher.overflowed
     finally:

@@ -1,0 +1,37 @@
+"""Each storm has directories and a control socket of its own, and adds its figures to the end of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.proof.figures import Figures
+from tests.soak.watched import FULL, Watched
+
+_FIGURES = Figures()
+
+
+@pytest.fixture
+def figures() -> Figures:
+    return _FIGURES
+
+
+@pytest.fixture
+def watched(
+    atomsync: Any, wait_until: Callable[..., Any], public_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Watched]:
+    """A source, a destination and a watch with these options, not started yet."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(public_dir / "run"))
+    return lambda *options: Watched(atomsync, wait_until, public_dir, *options)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not _FIGURES.all:
+        return
+    terminalreporter.section("storms" + (" (full)" if FULL else ""))
+    for _, case, numbers in _FIGURES.all:
+        told = ", ".join(f"{name} {value:,}" for name, value in numbers.items())
+        terminalreporter.write_line(f"{case:<28} {told}")
