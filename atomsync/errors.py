@@ -33,6 +33,7 @@ __all__ = [
     "TimedOut",
     "UnitStateError",
     "UsageError",
+    "cannot_stage",
     "from_oserror",
 ]
 
@@ -219,4 +220,13 @@ def from_oserror(error: OSError, what: str, path: str | None = None) -> AtomSync
         kind = DestinationLimit
     found = kind(what, error.strerror or str(error), _HINTS.get(number, ""))
     found.path = path
+    return found
+
+
+def cannot_stage(error: OSError, what: str, path: str) -> AtomSyncError:
+    """``from_oserror`` for the staging of one path: what the destination cannot hold is that path's fault, a
+    full or dying disk is not."""
+    found = from_oserror(error, what)
+    if isinstance(found, DestinationLimit):
+        found.path = path
     return found

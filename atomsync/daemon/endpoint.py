@@ -52,7 +52,7 @@ class Endpoint:
                 self._take_lock()
                 self._socket = self._listening()
             except BaseException:
-                lock.release(self._disk, self._lock)
+                self._disk.close(self._lock)  # what is written in it may be another's
                 raise
         except OSError as error:
             self._disk.close(self._directory)

@@ -34,6 +34,7 @@ class Keeper:
         self.pair = pair
         self.failed: AtomSyncError | None = None
         self._tell_of, self._woken, self._lasting = tell, woken, lasting
+        self._ended = False
         self._over, self._hurry = threading.Event(), threading.Event()
         self._paused, self._why = False, ""
         self._trouble: AtomSyncError | None = None
@@ -71,7 +72,8 @@ class Keeper:
 
     @property
     def alive(self) -> bool:
-        return self._thread.is_alive()
+        """False once its thread has ended, or does nothing more."""
+        return self._thread.is_alive() and not self._ended
 
     @property
     def lively(self) -> bool:
@@ -146,6 +148,7 @@ class Keeper:
                     self._wait(trouble, pause_s)
                     pause_s = min(2 * pause_s, _LAST_S)
         finally:
+            self._ended = True
             self._woken()
 
     def _follow(self) -> None:

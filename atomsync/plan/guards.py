@@ -41,11 +41,13 @@ def check_mounts(steps: Iterable[Step], mounts: Collection[str]) -> None:
             inside = step.path == point or step.path.startswith(point + "/")
             above = step.kind != META and point.startswith(step.path + "/")
             if inside or above:
-                raise DestinationLimit(
+                error = DestinationLimit(
                     f"cannot change {shown(step.path)} in one unit",
                     f"{shown(point)} is a mount point inside the destination",
                     f"Push it on its own, and leave it out here: --exclude '/{shown(point)}/'",
                 )
+                error.path = step.path
+                raise error
 
 
 def check_space(steps: Iterable[Step], space: Space) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import xxhash
 
-from atomsync.errors import DigestMismatch, from_oserror
+from atomsync.errors import DigestMismatch, cannot_stage, from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk, Stat
 from atomsync.store.progress import Progress
@@ -59,7 +59,7 @@ def copy_file(source: Source, slots: Cursor, job: Job, progress: Progress) -> st
             at, slot = slots.split(location)
             writing = target.create(at, slot)
         except OSError as error:
-            raise from_oserror(error, f"cannot stage {shown(path)}") from None
+            raise cannot_stage(error, f"cannot stage {shown(path)}", path) from None
         try:
             digest = _transfer(disk, reading, target, writing, entry.size, path, progress)
             stable = digest is not None and _is(disk.fstat(reading), entry)
@@ -72,7 +72,7 @@ def copy_file(source: Source, slots: Cursor, job: Job, progress: Progress) -> st
             return None
         return digest
     except OSError as error:
-        raise from_oserror(error, f"cannot stage {shown(path)}") from None
+        raise cannot_stage(error, f"cannot stage {shown(path)}", path) from None
     finally:
         disk.close(reading)
 

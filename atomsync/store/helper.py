@@ -62,6 +62,7 @@ def main() -> None:
                     "what": error.what,
                     "why": error.why,
                     "hint": error.hint,
+                    "path": error.path,
                 }
                 write_message(1, told)
                 return

@@ -123,7 +123,9 @@ class _Helper:
                 self.alive = False
                 return
             if isinstance(answer, dict):
-                raise getattr(errors, answer["class"])(answer["what"], answer["why"], answer["hint"])
+                error = getattr(errors, answer["class"])(answer["what"], answer["why"], answer["hint"])
+                error.path = answer["path"]
+                raise error
             yield from zip(self.outstanding.pop(0), answer)
             wait = False
 

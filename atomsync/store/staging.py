@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import NamedTuple
 
-from atomsync.errors import from_oserror
+from atomsync.errors import cannot_stage
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.plan import Plan
 from atomsync.plan.step import META, REMOVE, Step
@@ -189,7 +189,7 @@ class Stage:
         try:
             verb(parent, name)
         except OSError as error:
-            raise from_oserror(error, f"cannot stage {shown(path)}") from None
+            raise cannot_stage(error, f"cannot stage {shown(path)}", path) from None
 
     def _symlink(self, location: str, path: str, entry: Entry) -> None:
         self._make(lambda at, name: self.disk.symlink(entry.target, at, name), location, path)

@@ -51,18 +51,18 @@ class Attachment:
         self._refused = False
         if self._options.poll_s is not None:
             return
-        self._silent = gives_no_events(self._source)
-        self._silent_below = {} if self._options.one_file_system else silent_below(self._source)
         filters = self._options.filters
         # What .gitignore files exclude is watched all the same: they may change.
         prune = filters.active and not filters.gitignore
         watcher = watcher_for(
             self._source,
             self._hear,
-            excludes=lambda path: prune and filters.excludes(path, is_dir=True),
+            excludes=(lambda path: filters.excludes(path, is_dir=True)) if prune else None,
             device=device if self._options.one_file_system else None,
         )
         try:
+            self._silent = gives_no_events(self._source)
+            self._silent_below = {} if self._options.one_file_system else silent_below(self._source)
             watcher.start()
         except OSError as error:
             watcher.stop()

@@ -117,12 +117,14 @@ class LookComparer(Comparer):
 
     def _judged(self, above: str, name: str, path: str) -> tuple[Entry, Entry] | None:
         assert self.destination is not None
+        if path in self.rules.skipped:
+            return None
         new, old = self._seen(self.source, above, name), self._seen(self.destination, above, name)
         both = new is not None and old is not None and new.kind == DIR == old.kind
         if not (both and new is not None and old is not None and self._enters(new)):
             self._wanted.setdefault(above, {})[name] = (new, old)
             return None
-        if is_reserved(name) or path in self.rules.skipped or self.rules.filters.excludes(path, is_dir=True):
+        if is_reserved(name) or self.rules.filters.excludes(path, is_dir=True):
             return None
         self._learn_if_there(path)
         return new, old

@@ -93,10 +93,13 @@ class _Pass(threading.Thread):
         try:
             with opened_source(disk, self._source) as origin, Cursor(disk, root) as tree:
                 rules, now = self._rules, time.time_ns()
-                found = Comparer(origin.cursor, tree, rules, {}, now, self._progress).run()
+                comparer = Comparer(origin.cursor, tree, rules, {}, now, self._progress)
+                try:
+                    comparer.run()
+                finally:  # whatever cut it short: what it has seen by then is worth a look
+                    self.found = [change.path for change in comparer.result.changes]
         finally:
             disk.close(root)
-        self.found = [change.path for change in found.changes]
 
 
 class _Leisurely(Progress):

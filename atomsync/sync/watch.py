@@ -50,7 +50,7 @@ from atomsync.sync.watching import (
 )
 from atomsync.tree.path import shown
 from atomsync.watch.batching import Batch, Batcher, Limits
-from atomsync.watch.hint import EVERYWHERE, Hint
+from atomsync.watch.hint import EVERYWHERE, TREE, Hint
 
 __all__ = ["Coverage", "Flushed", "Follower", "WatchOptions", "WatchStatus"]
 
@@ -257,7 +257,12 @@ class Follower:
         if not why and self._attachment.attached:
             return
         self._rescans.stop()
-        self._attachment.attach(self._ground.settle_on_source())
+        device = self._ground.settle_on_source()
+        try:
+            self._attachment.attach(device)
+        except AtomSyncError:
+            self._ground.check()  # if it has gone meanwhile, that is what is to be said
+            raise
         self._reattach = self._ground.check()  # it may have been replaced while the watcher walked it
         with self._changed:
             self._set_aside.clear()
@@ -279,7 +284,7 @@ class Follower:
         if self._rescans.over:
             self._collect_rescan()
         elif self._caught_up:
-            self._rescans.start_if_due(self._carrier.rules())
+            self._rescans.start_if_due(self._carrier.rules(self._set_aside))
         at = [now + _TICK_S, self._rescans.next_s]
         if every_s is not None:
             at.append(self._poll_at_s)
@@ -318,11 +323,10 @@ class Follower:
         try:
             self._progress.check()
             report = self._carrier.carry(batch, self._set_aside, resting=resting)
-        except BaseException as error:
+        except BaseException:
             with self._changed:
                 self._batcher.put_back(batch, time.monotonic())
                 self._state = WATCHING if self._caught_up else STARTING
-            self._maybe_set_aside(error)
             raise
         finally:
             with self._changed:
@@ -343,7 +347,7 @@ class Follower:
         assert receipt is not None
         moving = set(report.skipped) - self._set_aside.keys()
         changed = {change.path for change in report.changes if change.visible}
-        missed = sorted(changed & batch.unannounced)
+        missed = self._missed(changed & batch.unannounced)
         with self._changed:
             self._batcher.hold([*report.restless, *moving], now)
             if report.left:
@@ -362,26 +366,44 @@ class Follower:
             self._tell("held", paths=sorted(moving))
         self._told_moving = moving
 
+    def _missed(self, paths: set[str]) -> list[str]:
+        """Of the changes that only a rescan found, those of which no event tells by now either."""
+        if not paths:
+            return []
+        self._attachment.prove(_BARRIER_S)
+        with self._changed:
+            return sorted(path for path in paths if not self._batcher.is_announced(path))
+
     # -- trouble
-    def _meet(self, error: AtomSyncError) -> None:
-        """Nothing is lost: the batch is pending again, and is tried again."""
+    def _meet(self, error: AtomSyncError) -> bool:
+        """Nothing is lost: the batch is pending again, and is tried again; returns whether at once."""
+        aside = self._put_aside(error)
         if isinstance(error, GONE):
             self._reattach = self._reattach or error.what
         with self._changed:
-            after_s, news = self._trouble.meet(
-                error, time.monotonic(), at_once=error.path is not None and error.path in self._set_aside
-            )
+            after_s, news = self._trouble.meet(error, time.monotonic(), at_once=aside)
         if self._trouble.paused and news:
             self._tell("paused", why=str(error))
         elif not self._trouble.paused and after_s:
             self._tell("retrying", error=error, next_try_s=after_s)
+        return aside
 
-    def _maybe_set_aside(self, error: BaseException) -> None:
-        if self.options.on_unstable == FAIL or not isinstance(error, AtomSyncError) or error.path is None:
-            return
+    def _put_aside(self, error: AtomSyncError) -> bool:
+        """Whether the others can go on without the one path at fault, which is new."""
+        path = error.path
+        if self.options.on_unstable == FAIL or path is None or path in self._set_aside:
+            return False
         with self._changed:
-            self._set_aside[error.path] = str(error)
-        self._tell("set-aside", path=error.path, why=str(error))
+            self._set_aside[path] = str(error)
+        self._tell("set-aside", path=path, why=str(error))
+        return True
+
+    def _take_up_again(self) -> None:
+        """What was set aside gets another chance."""
+        with self._changed:
+            aside, self._set_aside = self._set_aside, {}
+        for path in aside:
+            self._hear(Hint(path, TREE))
 
     def _all_is_well(self) -> None:
         with self._changed:
@@ -417,8 +439,7 @@ class Follower:
 
     def _flushed(self) -> Flushed:
         """Look at all that was hinted at, whether or not it rests, until nothing of it is left over."""
-        with self._changed:
-            self._set_aside.clear()
+        self._take_up_again()
         unstable: list[str] = []
         tries = 0
         while tries < _FLUSH_TRIES:
@@ -439,8 +460,7 @@ class Follower:
                     raise
                 return _BY_HAND_FLUSHED
             except AtomSyncError as error:
-                self._meet(error)
-                if error.path is not None and error.path in self._set_aside:
+                if self._meet(error):
                     continue
                 return Flushed(False, "", str(error), error.exit_status)
             unstable = sorted(set(report.skipped) - self._set_aside.keys())
@@ -466,7 +486,7 @@ class Follower:
         self._attachment.prove(_BARRIER_S)  # what events tell of by now was not missed
         with self._changed:
             self._attachment.rescans += 1
-            self._set_aside.clear()
+        self._take_up_again()
         for path in found:
             self._hear(Hint(path, announced=False))
         if error is not None:

@@ -210,14 +210,29 @@ class Batcher:
         looks = (covering(place, self._reach_at) for place in self._moves.places_of(paths))
         return {look: self._reach_at(look) or ENTRY for look in looks if look is not None}
 
+    def is_announced(self, path: str) -> bool:
+        """Whether an event told of ``path``, of what is above it and goes along, or of what is below it."""
+        above = ((place, self._record_at(place)) for place in upwards(path))
+        if any(found and found.announced and (at == path or found.reach > ENTRY) for at, found in above):
+            return True
+        return any(
+            record.announced
+            for parent, directory in self._directories.items()
+            if parent == path or parent.startswith(f"{path}/")
+            for record in directory.names.values()
+        )
+
     # -- records
     def _records(self) -> Iterator[tuple[str, _Record]]:
         for directory in self._directories.values():
             yield from directory.names.items()
 
-    def _reach_at(self, path: str) -> int | None:
+    def _record_at(self, path: str) -> _Record | None:
         directory = self._directories.get(_parent(path))
-        record = directory.names.get(path) if directory else None
+        return directory.names.get(path) if directory else None
+
+    def _reach_at(self, path: str) -> int | None:
+        record = self._record_at(path)
         return record.reach if record else None
 
     def _open(self, parent: str, now_s: float) -> _Directory:

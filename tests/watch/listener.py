@@ -56,6 +56,7 @@ class Listener:
         self.gate = threading.Event()
         self.gate.set()
         self.waiting = False
+        self.looks = True  # slow when there are tens of thousands
         self._lock = threading.Lock()
 
     def hear(self, hint: Hint) -> None:
@@ -63,7 +64,8 @@ class Listener:
         self.gate.wait()
         with self._lock:
             self.hints.append(hint)
-            self._look(hint)
+            if self.looks:
+                self._look(hint)
 
     def look_everywhere(self) -> None:
         with self._lock:
@@ -83,8 +85,7 @@ class Listener:
     def _look(self, hint: Hint) -> None:
         path = hint.path
         seen = signature(os.path.join(self.root, path))
-        before = self.picture.get(path)
-        if before is not None and stat.S_ISDIR(before[0]) and (hint.reach == TREE or before != seen):
+        if path and (hint.reach == TREE or seen is None or not stat.S_ISDIR(seen[0])):
             self._forget_below(path)
         if path and seen is None:
             self.picture.pop(path, None)

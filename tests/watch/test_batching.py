@@ -697,3 +697,26 @@ def test_what_was_moved_and_taken_is_not_pending() -> None:
     move(source, "a", "b")
     taken(source, 1.0)
     assert source.pending_from(["a"]) == {}
+
+
+# -- what an event told of
+
+
+@pytest.mark.parametrize(
+    ("hint", "announced"),
+    [
+        (Hint("a/b"), True),
+        (Hint("a/b/c"), True),
+        (Hint("a", NAMES), True),
+        (Hint("", TREE), True),
+        (Hint("a"), False),  # of the directory itself, not of what is in it
+        (Hint("a/bc"), False),
+        (Hint("a/b", announced=False), False),
+    ],
+)
+def test_a_path_is_announced_by_itself_by_what_is_below_and_by_what_takes_it_along(
+    hint: Hint, announced: bool
+) -> None:
+    source = Batcher(Limits())
+    source.add(hint, 0.0)
+    assert source.is_announced("a/b") is announced

@@ -492,6 +492,7 @@ def _broken(watcher: InotifyWatcher, listener: Listener) -> str:
 def test_an_overflow_of_the_kernels_queue_is_noticed(src: Path, watch: Watch) -> None:
     watcher, listener = watch(src)
     assert watcher._reader is not None
+    listener.looks = False
     with watcher._reader._lock:  # it cannot read
         shell(f"seq {QUEUE_MAX + 10_000} | xargs touch; rm f", src)
         assert not watcher.overflowed
@@ -504,6 +505,7 @@ def test_an_overflow_of_the_kernels_queue_is_noticed(src: Path, watch: Watch) ->
 
 def test_more_than_the_kernels_queue_holds_may_happen_while_nobody_listens(src: Path, watch: Watch) -> None:
     watcher, listener = watch(src)
+    listener.looks = False
     hold(listener, src)
     shell(f"seq {QUEUE_MAX + 10_000} | xargs touch", src)
     listener.gate.set()
