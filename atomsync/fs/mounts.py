@@ -6,8 +6,10 @@ and the mount point itself cannot be renamed (EBUSY). The kernel's own table sho
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 _TABLE = "/proc/self/mountinfo"
@@ -25,13 +27,18 @@ class Mount(NamedTuple):
     root: str
 
 
-def mounts() -> list[Mount]:
+def mounts() -> tuple[Mount, ...]:
     """Every mount, later ones after those they hide; empty where no table exists. Looks at no filesystem."""
     try:
-        with open(_TABLE, encoding="utf-8", errors="surrogateescape") as table:
-            return [_mount(line) for line in table]
+        with open(_TABLE, "rb") as table:
+            return _parsed(table.read())
     except OSError:
-        return []
+        return ()
+
+
+@functools.lru_cache(maxsize=1)  # it is asked for at every batch, and hardly ever changes
+def _parsed(table: bytes) -> tuple[Mount, ...]:
+    return tuple(_mount(line) for line in table.decode("utf-8", "surrogateescape").splitlines())
 
 
 def mounts_below(directory: str) -> frozenset[str]:
@@ -39,14 +46,14 @@ def mounts_below(directory: str) -> frozenset[str]:
     return frozenset(below(directory))
 
 
-def below(directory: str) -> dict[str, Mount]:
+def below(directory: str, table: Iterable[Mount] | None = None) -> dict[str, Mount]:
     """The mounts strictly below ``directory`` by relative path; of several at one point, the uppermost."""
     root = os.path.realpath(directory).rstrip("/") + "/"
-    found = (mount for mount in mounts() if mount.point.startswith(root) and mount.point != root)
+    found = (mount for mount in _or_all(table) if mount.point.startswith(root) and mount.point != root)
     return {mount.point[len(root) :]: mount for mount in found}
 
 
-def mount_of(path: str | int) -> Mount | None:
+def mount_of(path: str | int, table: Iterable[Mount] | None = None) -> Mount | None:
     """The mount that holds a directory, by path or descriptor; None where that cannot be told.
 
     Not by its name: a longer mount point in the table may be hidden by what is mounted over it.
@@ -60,7 +67,12 @@ def mount_of(path: str | int) -> Mount | None:
     finally:
         if fd != path:
             os.close(fd)
-    return next((mount for mount in mounts() if mount.id == number), None)
+    return next((mount for mount in _or_all(table) if mount.id == number), None)
+
+
+def _or_all(table: Iterable[Mount] | None) -> Iterable[Mount]:
+    """Who asks several times takes the ``table`` once."""
+    return mounts() if table is None else table
 
 
 def _mount(line: str) -> Mount:

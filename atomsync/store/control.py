@@ -73,6 +73,10 @@ class Control:
                 remove_tree(self.disk, self.fd, PROBE)
         return self._capabilities
 
+    def adopt(self, capabilities: Capabilities) -> None:
+        """As probed before, by somebody who knows that this is still the same filesystem."""
+        self._capabilities = capabilities
+
     def lock(self) -> None:
         """Take the store's lock, or raise StoreLocked with the name of its holder.
 

@@ -78,6 +78,9 @@ def empty_retired(control: Control) -> None:
 
 
 def _rescue_late_writes(control: Control, unit_id: str) -> list[str]:
+    with control.opened(HISTORY, unit_id, SLOTS) as slots:
+        if not control.disk.scandir(slots):
+            return []  # it displaced nothing, as a first push: its journal may be large
     try:
         steps = read_journal(control, HISTORY, unit_id).steps
     except (JournalError, FileNotFoundError) as error:

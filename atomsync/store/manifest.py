@@ -130,7 +130,8 @@ class Manifest:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version not in (0, 1):
                 raise sqlite3.DatabaseError("a manifest of another version")
-            db.executescript(_SCHEMA)
+            if version == 0:  # it is a transaction of its own, with flushes of its own
+                db.executescript(_SCHEMA)
             known = {unit for (unit,) in db.execute("SELECT id FROM units")}
             for unit_id in units(self._control):
                 if unit_id not in known:

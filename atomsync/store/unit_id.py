@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import functools
 import re
 import time
 
@@ -15,6 +16,7 @@ def unit_id_at(time_ns: int) -> str:
     return time.strftime(_CLOCK, time.gmtime(seconds)) + f"-{rest // 1_000_000:03d}"
 
 
+@functools.lru_cache(maxsize=64)  # a watch asks for the same few, again and again
 def is_unit_id(name: str) -> bool:
     if not _SHAPE.fullmatch(name):
         return False

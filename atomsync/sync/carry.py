@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Collection, Mapping
 
 from atomsync.errors import RootReplaced
+from atomsync.fs.capabilities import Capabilities
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.progress import Progress
 from atomsync.store.store import open_store
@@ -18,6 +20,7 @@ from atomsync.sync.watching import WatchOptions
 from atomsync.unit.work import UnitOfWork
 from atomsync.watch.batching import Batch
 
+_MANY = 10_000
 MovedTo = Callable[[Collection[str]], Mapping[str, int]]
 
 
@@ -36,6 +39,7 @@ class Carrier:
         self._source, self._options, self._ground = source, options, ground
         self._moved_to, self._progress = moved_to, progress
         self._time_step_ns = 1
+        self._able: Capabilities | None = None  # of the destination stood on
         self._store = open_store(
             destination,
             durability=options.durability,
@@ -58,13 +62,18 @@ class Carrier:
             self._ground.must_be_source(origin.root)
             control = unit.session.control
             self._ground.must_be_destination(control.root)
+            if self._ground.destination is not None and self._able is not None:
+                control.adopt(self._able)
             rules = self.rules(skipped, resting=resting)
             settled = settle_look(unit, origin, rules, look, phases, self._still_there)
             self._time_step_ns = unit.session.manifest.time_step_ns
-            lasts, found = control.made_ns is None, identity(control.root)
+            self._able = control.capabilities
+            lasts, found = control.made_ns is None, self._ground.destination or identity(control.root)
             report = committed(unit, settled, phases)
         if lasts or (report.receipt and report.receipt.unit_id):  # else it was unmade again
             self._ground.destination = found
+        if len(report.changes) > _MANY:
+            gc.collect()  # so much garbage is not left lying in a process that will run for months
         return report
 
     def rules(self, skipped: Collection[str] = (), *, resting: bool = True) -> Rules:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from atomsync.errors import RootError, RootReplaced, from_oserror
-from atomsync.fs.mounts import Mount, below, mount_of
+from atomsync.fs.mounts import Mount, below, mount_of, mounts
 from atomsync.tree.path import shown
 from atomsync.watch.filesystems import why_silent
 
@@ -45,10 +46,15 @@ class Identity(NamedTuple):
     def same(self, other: Identity) -> bool:
         return self.ino == other.ino and self.filesystem.same(other.filesystem)
 
+    def is_open_at(self, fd: int) -> bool:
+        """Whether the descriptor leads to the same inode; what it is mounted on is asked of the path."""
+        found = os.fstat(fd)
+        return (found.st_ino, found.st_dev) == (self.ino, self.filesystem.device)
 
-def identity(path: str | int) -> Identity:
+
+def identity(path: str | int, table: Iterable[Mount] | None = None) -> Identity:
     """Of a directory by path (links followed) or descriptor. Raises OSError."""
-    found, mount = os.stat(path), mount_of(path)
+    found, mount = os.stat(path), mount_of(path, table)
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
     place = (mount.point, mount.root) if mount is not None else ("", "")
@@ -67,36 +73,37 @@ class Ground:
 
     def settle_on_source(self) -> int:
         """Take SRC for what it is now, if it may be; returns its st_dev. Raises RootError, RootReplaced."""
-        now = self._now(_SOURCE)
+        table = mounts()
+        now = self._now(_SOURCE, table)
         if self.source is not None and not self.source.filesystem.same(now.filesystem):
             raise self._replaced(_SOURCE, "is on another filesystem than before")
         self.source = now
-        self._check_mounts()
+        self._check_mounts(table)
         return now.filesystem.device
 
     def check(self) -> str:
         """Why the source must be covered anew, "" if it need not. Raises RootError, RootReplaced."""
-        why = ""
+        why, table = "", mounts()
         if self.source is not None:
-            now = self._now(_SOURCE)
+            now = self._now(_SOURCE, table)
             if not self.source.filesystem.same(now.filesystem):
                 raise self._replaced(_SOURCE, "is on another filesystem than before")
             if self.source.ino != now.ino:
                 why = "the source is another directory by the same name"
-            elif self._check_mounts():
+            elif self._check_mounts(table):
                 why = "a filesystem was mounted in the source"
-        if self.destination is not None and not self.destination.same(self._now(_DESTINATION)):
+        if self.destination is not None and not self.destination.same(self._now(_DESTINATION, table)):
             raise self._replaced(_DESTINATION, "is not the directory it was")
         return why
 
     def must_be_source(self, root: int) -> None:
-        """Raises RootReplaced if the open source is not the one that is covered."""
-        if self.source is not None and not self.source.same(identity(root)):
+        """Raises RootReplaced if the open source is not what ``check`` has just found by its path."""
+        if self.source is not None and not self.source.is_open_at(root):
             raise self._replaced(_SOURCE, "is not the directory it was")
 
     def must_be_destination(self, root: int) -> None:
-        """Raises RootReplaced if the open destination is not the one that was followed until now."""
-        if self.destination is not None and not self.destination.same(identity(root)):
+        """Raises RootReplaced if the open destination is not what ``check`` has just found by its path."""
+        if self.destination is not None and not self.destination.is_open_at(root):
             raise self._replaced(_DESTINATION, "is not the directory it was")
 
     def accept(self) -> None:
@@ -104,12 +111,12 @@ class Ground:
         self.source = self.destination = None
         self._mounts = {}
 
-    def _check_mounts(self) -> bool:
+    def _check_mounts(self, table: Iterable[Mount]) -> bool:
         """Whether there are new ones; they are remembered. Raises RootReplaced for one that went."""
         if not self._look_for_mounts:
             return False
         source = self._paths[_SOURCE]
-        now = below(source)
+        now = below(source, table)
         for path, filesystem in self._mounts.items():
             again = now.get(path)
             if again is None or not _seen(source, path, again).same(filesystem):
@@ -118,10 +125,10 @@ class Ground:
         self._mounts |= {path: _seen(source, path, now[path]) for path in new}
         return bool(new)
 
-    def _now(self, role: str) -> Identity:
+    def _now(self, role: str, table: Iterable[Mount]) -> Identity:
         path = self._paths[role]
         try:
-            return identity(path)
+            return identity(path, table)
         except (FileNotFoundError, NotADirectoryError):
             hint = "When it is back the watch goes on by itself."
             if role == _DESTINATION:

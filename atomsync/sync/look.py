@@ -135,7 +135,7 @@ class LookComparer(Comparer):
         except (FileNotFoundError, NotADirectoryError):
             return None  # the directory above has just gone: the next look sees that
         except OSError as error:
-            raise self._unreadable(error, tree, joined(above, name)) from None
+            raise self._unreadable(error, tree, above) from None  # which may not be searched
 
     def _learn_if_there(self, directory: str) -> None:
         if self.rules.filters.gitignore:

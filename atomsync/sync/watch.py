@@ -391,7 +391,7 @@ class Follower:
     def _put_aside(self, error: AtomSyncError) -> bool:
         """Whether the others can go on without the one path at fault, which is new."""
         path = error.path
-        if self.options.on_unstable == FAIL or path is None or path in self._set_aside:
+        if self.options.on_unstable == FAIL or not path or path in self._set_aside:
             return False
         with self._changed:
             self._set_aside[path] = str(error)

@@ -211,9 +211,9 @@ class Batcher:
         return {look: self._reach_at(look) or ENTRY for look in looks if look is not None}
 
     def is_announced(self, path: str) -> bool:
-        """Whether an event told of ``path``, of what is above it and goes along, or of what is below it."""
-        above = ((place, self._record_at(place)) for place in upwards(path))
-        if any(found and found.announced and (at == path or found.reach > ENTRY) for at, found in above):
+        """Whether an event told of ``path`` or of what is above or below it: one may go with the other."""
+        above = (self._record_at(place) for place in upwards(path))
+        if any(record is not None and record.announced for record in above):
             return True
         return any(
             record.announced

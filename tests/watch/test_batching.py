@@ -709,7 +709,7 @@ def test_what_was_moved_and_taken_is_not_pending() -> None:
         (Hint("a/b/c"), True),
         (Hint("a", NAMES), True),
         (Hint("", TREE), True),
-        (Hint("a"), False),  # of the directory itself, not of what is in it
+        (Hint("a"), True),  # it may be gone, with all that was in it
         (Hint("a/bc"), False),
         (Hint("a/b", announced=False), False),
     ],
