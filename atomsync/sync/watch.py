@@ -48,7 +48,7 @@ from atomsync.sync.watching import (
     WatchOptions,
     WatchStatus,
 )
-from atomsync.tree.path import shown
+from atomsync.tree.path import ancestors, shown
 from atomsync.watch.batching import Batch, Batcher, Limits
 from atomsync.watch.hint import EVERYWHERE, TREE, Hint
 
@@ -347,7 +347,7 @@ class Follower:
         assert receipt is not None
         moving = set(report.skipped) - self._set_aside.keys()
         changed = {change.path for change in report.changes if change.visible}
-        missed = self._missed(changed & batch.unannounced)
+        missed = self._missed(changed & batch.unannounced, batch, report)
         with self._changed:
             self._batcher.hold([*report.restless, *moving], now)
             if report.left:
@@ -366,13 +366,20 @@ class Follower:
             self._tell("held", paths=sorted(moving))
         self._told_moving = moving
 
-    def _missed(self, paths: set[str]) -> list[str]:
-        """Of the changes that only a rescan found, those of which no event tells by now either."""
+    def _missed(self, paths: set[str], batch: Batch, report: Report) -> list[str]:
+        """Of the changes that only a rescan found, those of which no event tells by now either: not of
+        themselves, and not of a directory that took them along when it came or went."""
         if not paths:
             return []
+        told = batch.looks.keys() - batch.unannounced
+        tops = {change.path for change in report.changes if change.content and change.path in told}
         self._attachment.prove(_BARRIER_S)
         with self._changed:
-            return sorted(path for path in paths if not self._batcher.is_announced(path))
+            return sorted(
+                path
+                for path in paths
+                if tops.isdisjoint(ancestors(path)) and not self._batcher.is_announced(path)
+            )
 
     # -- trouble
     def _meet(self, error: AtomSyncError) -> bool:

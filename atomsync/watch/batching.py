@@ -42,17 +42,21 @@ class Batch(NamedTuple):
 
 
 class _Record:
-    """What is pending at one path. ``first_s`` is what its patience is counted from, ``since_s`` its lag."""
+    """What is pending at one path. Its patience is counted from ``first_s`` or, while somebody writes, from
+    when he began (``wrote_s``); its lag from ``since_s``."""
 
-    __slots__ = ("announced", "first_s", "gone", "held", "last_s", "reach", "since_s", "writing")
+    __slots__ = ("announced", "first_s", "gone", "held", "last_s", "reach", "since_s", "writing", "wrote_s")
 
     def __init__(self, reach: int, announced: bool, now_s: float) -> None:
         self.reach = reach
         self.announced = announced
         self.writing = False
-        self.since_s = self.first_s = self.last_s = now_s
+        self.since_s = self.first_s = self.wrote_s = self.last_s = now_s
         self.held = False
         self.gone = False  # taken, or folded into another
+
+    def patient_from_s(self) -> float:
+        return max(self.first_s, self.wrote_s) if self.writing else self.first_s
 
     def merge(self, other: _Record) -> None:
         """``other`` is known of here too; how far to look, the caller says."""
@@ -127,13 +131,16 @@ class Batcher:
         if announced:
             record.announced = True
         if writing is not None and record is not directory.whole:
+            if writing and not record.writing:
+                record.wrote_s = now_s
             record.writing = writing
         if not record.held:
             self._newest_s = now_s
             if now_s < self._fresh_s:
                 self._fresh_s = now_s
         elif writing is False:
-            self._release_s = min(self._release_s, now_s + self._limits.settle_s)
+            end_s = max(now_s, record.first_s + self._patience_s)
+            self._release_s = min(self._release_s, now_s + self._limits.settle_s, end_s)
         if now_s < self._oldest_s:
             self._oldest_s = now_s
         if moved_from:
@@ -285,7 +292,7 @@ class Batcher:
         self._oldest_s = min(self._oldest_s, kept.since_s)
         if kept.held:
             rests_s = kept.last_s + self._limits.settle_s
-            self._release_s = min(self._release_s, rests_s, kept.first_s + self._patience_s)
+            self._release_s = min(self._release_s, rests_s, kept.patient_from_s() + self._patience_s)
         else:
             self._fresh_s = min(self._fresh_s, kept.first_s)
             self._newest_s = max(self._newest_s, kept.last_s)
@@ -314,7 +321,7 @@ class Batcher:
     # -- time
     def _rests(self, record: _Record, now_s: float) -> bool:
         settled = not record.writing and record.last_s + self._limits.settle_s <= now_s
-        return settled or record.first_s + self._patience_s <= now_s
+        return settled or record.patient_from_s() + self._patience_s <= now_s
 
     def _fresh_due_s(self) -> float:
         if self._fresh_s == inf:
@@ -343,7 +350,7 @@ class Batcher:
                     self._fresh_s = min(self._fresh_s, record.first_s)
                     self._newest_s = max(self._newest_s, record.last_s)
                 elif path not in blocked:
-                    end_s = min(end_s, record.first_s + self._patience_s)
+                    end_s = min(end_s, record.patient_from_s() + self._patience_s)
                     if not record.writing:
                         rest_s = max(rest_s, record.last_s + self._limits.settle_s)
         # All that may soon rest is waited for, so that it goes in one batch.

@@ -555,7 +555,7 @@ def test_holding_again_what_seemed_to_rest_does_not_prolong_its_patience() -> No
     for quarter in range(1, 16):
         assert taken(source, quarter / 4).looks == {"f": ENTRY}
         source.hold(["f"], quarter / 4)
-    write(source, "f", 3.75)
+    source.add(Hint("f"), 3.75)
     assert source.take(3.9375) is None
     assert taken(source, 4.0).looks == {"f": ENTRY}
 
@@ -697,6 +697,32 @@ def test_what_was_moved_and_taken_is_not_pending() -> None:
     move(source, "a", "b")
     taken(source, 1.0)
     assert source.pending_from(["a"]) == {}
+
+
+# -- one who saves again and again
+
+
+def test_patience_does_not_end_in_the_midst_of_a_short_save() -> None:
+    source = batcher(Limits(settle_s=1, max_wait_s=4))
+    now = 0.0
+    while now < 7.5:  # every save is short and closed, and the next follows before it rests
+        write(source, "log", now)
+        close(source, "log", now + 0.5)
+        source.take(now + 0.5)
+        now += 0.75
+    write(source, "log", now)
+    assert source.take(8.25) is None
+    close(source, "log", 8.5)
+    assert taken(source, 8.5).looks == {"log": ENTRY}
+
+
+def test_one_who_never_closes_is_waited_for_from_when_he_began() -> None:
+    source = batcher(Limits(settle_s=1, max_wait_s=4))
+    source.add(Hint("log"), 0.0)
+    write(source, "log", 0.5)
+    source.take(1.5)
+    assert source.take(8.25) is None
+    assert taken(source, 8.5).looks == {"log": ENTRY}
 
 
 # -- what an event told of
