@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check proof tools bench clean
+.PHONY: demo test check proof soak tools bench clean
 
 demo: $(VENV)/installed
 	sh fixtures/demo.sh $(BIN)/atomsync $(BIN)/python build/demo
@@ -23,6 +23,10 @@ proof: tools $(VENV)/proof-installed
 	$(if $(PROOF_ARGS),,rm -rf build/proof)
 	PROOF=full $(BIN)/python -m pytest -n 2 --dist worksteal $(PROOF_ARGS) tests/proof
 	$(BIN)/python -m tests.proof.report docs/proof.md
+
+# The storms of a watch in full, 20 to 30 minutes. SOAK_ARGS="-k kills" for a part.
+soak: tools $(VENV)/test-installed
+	SOAK=full $(BIN)/python -m pytest $(SOAK_ARGS) tests/soak
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py --output docs/benchmarks.md

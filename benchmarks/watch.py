@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mounts
@@ -12,8 +13,18 @@ import watch_followers
 from measure import BenchError, Skipped
 from pairs import Tools
 from report import environment
-from watch_cases import CASES, QUICK, Bench, Scale
+from watch_bench import QUICK, Bench, Scale
+from watch_latency import in_memory, on_disk
 from watch_report import Part, markdown
+from watch_sizes import by_size
+from watch_storm import storm
+
+CASES: dict[str, Callable[[Bench], Iterator[Part]]] = {
+    "tmpfs": in_memory,
+    "ext4": on_disk,
+    "sizes": by_size,
+    "storm": storm,
+}
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from watch_followers import Follower
 _IN_MODIFY, _IN_CLOSE_WRITE, _IN_MOVED_TO, _IN_CREATE = 0x2, 0x8, 0x80, 0x100
 _SEEN = _IN_MODIFY | _IN_CLOSE_WRITE | _IN_MOVED_TO | _IN_CREATE
 _PATIENCE_S = 30.0
-_APART_S = 0.04
+_APART_S = 0.02
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -80,5 +80,6 @@ class Changes:
             seconds = (observer.until_it_reads(target, content) - closed) / 1e9
         finally:
             observer.close()
-        self.follower.rest()
+        if not self.follower.rests():
+            raise BenchError(f"{self.follower.name} does not come to rest")
         return seconds

@@ -80,9 +80,9 @@ class Follower(ABC):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(_STOP_S)
 
-    def rest(self) -> None:
-        """Wait until it has nothing more to do for the moment."""
-        watch_processes.wait_for_rest(self.pid)
+    def rests(self, within_s: float = 60.0) -> bool:
+        """Wait until it has nothing more to do for the moment; whether that came."""
+        return watch_processes.rests(self.pid, within_s)
 
     def lacking(self) -> str:
         """The program that would have to be installed, or ""."""

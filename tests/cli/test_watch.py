@@ -28,8 +28,11 @@ def _runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def src(tmp_path: Path, plant: Plant) -> Path:
-    return plant(tmp_path / "src", {"a": b"12345", "d/b": b"678"})
+def src(tmp_path: Path, plant: Plant, wait_until: Wait) -> Path:
+    """At rest: a file that was just written would be held back from the first unit."""
+    found = plant(tmp_path / "src", {"a": b"12345", "d/b": b"678"})
+    wait_until(lambda: time.time() > (found / "d" / "b").stat().st_ctime + 0.3)
+    return found
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,18 @@ def figures() -> Figures:
 
 @pytest.fixture
 def watched(
-    atomsync: Any, wait_until: Callable[..., Any], public_dir: Path, monkeypatch: pytest.MonkeyPatch
+    atomsync: Any,
+    wait_until: Any,
+    public_dir: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Watched]:
-    """A source, a destination and a watch with these options, not started yet."""
+    """A source, a destination and a watch with these options, not started yet; in memory, in the short form
+    of root."""
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(public_dir / "run"))
-    return lambda *options: Watched(atomsync, wait_until, public_dir, *options)
+    in_memory = os.geteuid() == 0 and not FULL
+    base = request.getfixturevalue("small_fs")("tmpfs", 2048) if in_memory else public_dir
+    return lambda *options: Watched(atomsync, wait_until, base, *options)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -31,7 +31,7 @@ class Reader:
         self.wrong: list[str] = []
         self._told, tell = _FORK.Pipe()
         self._process = _FORK.Process(
-            target=_read_on, args=(_Look(root, forward=forward, slow=slow), tell), daemon=True
+            target=_read_on, args=(Look(root, forward=forward, slow=slow), tell), daemon=True
         )
 
     def __enter__(self) -> Reader:
@@ -48,7 +48,7 @@ class Reader:
         assert self.seen["looks"] > 1, "it hardly looked"
 
 
-def _read_on(look: _Look, tell: Connection) -> None:
+def _read_on(look: Look, tell: Connection) -> None:
     os.nice(5)  # the units set the pace
     wrong: list[str] = []
     try:
@@ -61,7 +61,9 @@ def _read_on(look: _Look, tell: Connection) -> None:
     tell.send((look.seen, wrong[:_WRONG_MAX]))
 
 
-class _Look:
+class Look:
+    """What is wrong now, or different from how it was at an earlier look."""
+
     def __init__(self, root: Path, *, forward: bool, slow: bool) -> None:
         self._root, self._forward, self._slow = root, forward, slow
         self._latest: dict[str, int] = {}

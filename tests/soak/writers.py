@@ -113,9 +113,9 @@ class _Writer:
         self._kinds: list[Callable[[], object]] = [
             *[self._replace] * 4, *[self._write_in_place] * 2, *[self._append] * 3, self._truncate,
             *[self._flip] * 2, self._swap_files, self._swap_directories, self._attributes,
-            *[self._new_file] * 5, *[self._save] * 4, *[self._grow] * 2, self._shorten, self._mode, self._time,
-            self._symlink, *[self._directory] * 2, *[self._deep] * 2, *[self._rename] * 5, *[self._exchange] * 2,
-            *[self._link] * 2, *[self._remove] * 3, self._move_out, self._move_in,
+            *[self._new_file] * 5, *[self._save] * 4, *[self._grow] * 2, self._shorten, self._mode,
+            self._time, self._symlink, *[self._directory] * 2, *[self._deep] * 2, *[self._rename] * 5,
+            *[self._exchange] * 2, *[self._link] * 2, *[self._remove] * 3, self._move_out, self._move_in,
         ]  # fmt: skip
         self._slow = slow
 

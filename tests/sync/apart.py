@@ -27,6 +27,7 @@ for _, name, _ in pkgutil.walk_packages(atomsync.__path__, "atomsync."):
 from atomsync.sync.watch import Follower, WatchOptions
 
 source, destination, options, uid = sys.argv[1:]
+sys.modules["atomsync.sync.attachment"].POLL_S = 1.0  # not 10 s
 if int(uid):
     os.setgroups([]); os.setresgid(*[int(uid)] * 3); os.setresuid(*[int(uid)] * 3)
     ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
@@ -64,7 +65,7 @@ follower.run()
 
 
 class Apart:
-    """``told``: (event, why) of all it told. ``under``: a program to run it under, ``user``: whose rights it has."""
+    """``told``: (event, why) of all it told. ``under``: a program to run it under; ``user``: whose rights."""
 
     def __init__(
         self, source: Path, destination: Path, *, user: int = 0, under: Iterable[str] = (), **options: Any

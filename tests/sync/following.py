@@ -33,10 +33,6 @@ class Following:
     def status(self) -> WatchStatus:
         return self.follower.status()
 
-    @property
-    def running(self) -> bool:
-        return self._thread.is_alive()
-
     def settled(self, timeout_s: float = 20) -> Flushed:
         """When it returns, what SRC held at this call is committed."""
         self.wait_until(lambda: self.told)  # until then there is nobody to answer
@@ -63,7 +59,11 @@ class Following:
 
     def units(self) -> list[Visible]:
         """What a user saw change in each unit; [] for one that only kept the books of directories' times."""
-        return [visible(report) for report in self.reports()]
+        return [_visible(report) for report in self.reports()]
+
+    def changes(self) -> Visible:
+        """Of all units, one after the other."""
+        return [change for unit in self.units() for change in unit]
 
     def stop(self, timeout_s: float = 20) -> None:
         self.follower.stop("the end of the test")
@@ -84,7 +84,7 @@ class Following:
         return [fields for name, fields in self.told[after:] if name == event]
 
 
-def visible(report: Report) -> Visible:
+def _visible(report: Report) -> Visible:
     """The changes of one unit, but for the times of directories."""
     return sorted(
         ("created" if change.old is None else "removed" if change.new is None else "updated", change.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -86,8 +87,6 @@ def test_another_destination_is_refused_until_it_is_accepted(ground: Ground, dst
 
 
 def test_an_open_root_must_be_the_one_that_was_found(ground: Ground, src: Path, dst: Path) -> None:
-    import os
-
     fds = [os.open(path, os.O_RDONLY) for path in (src, dst)]
     try:
         ground.must_be_source(fds[0])

@@ -33,7 +33,7 @@ def _write(path: Path, data: bytes, flags: int = os.O_CREAT | os.O_TRUNC) -> Ste
         yield os.fsync(fd)
     finally:
         os.close(fd)
-    yield
+    yield None
 
 
 def in_place(doc: Path) -> Steps:

@@ -143,7 +143,7 @@ def test_what_a_program_does_to_a_tree_arrives_as_one_unit(
     plant: Plant,
     follow: Follow,
     assert_same_tree: SameTree,
-    snapshot: Callable[[Path], Mapping[bytes, object]],
+    snapshot: Callable[[Path], dict[bytes, object]],
 ) -> None:
     make, files = PROGRAMS[program]
     run = make(src, other, plant, files)

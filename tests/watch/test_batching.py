@@ -555,8 +555,8 @@ def test_holding_again_what_seemed_to_rest_does_not_prolong_its_patience() -> No
     for quarter in range(1, 16):
         assert taken(source, quarter / 4).looks == {"f": ENTRY}
         source.hold(["f"], quarter / 4)
-    source.add(Hint("f"), 3.75)
-    assert source.take(3.9375) is None
+    source.add(Hint("f"), 3.9375)
+    assert source.take(3.96875) is None
     assert taken(source, 4.0).looks == {"f": ENTRY}
 
 
