@@ -61,16 +61,17 @@ class Carrier:
         ):
             self._ground.must_be_source(origin.root)
             control = unit.session.control
-            self._ground.must_be_destination(control.root)
+            fresh = control.made_ns is not None
+            self._ground.must_be_destination(control.root, fresh=fresh)
             if self._ground.destination is not None and self._able is not None:
                 control.adopt(self._able)
             rules = self.rules(skipped, resting=resting)
             settled = settle_look(unit, origin, rules, look, phases, self._still_there)
             self._time_step_ns = unit.session.manifest.time_step_ns
             self._able = control.capabilities
-            lasts, found = control.made_ns is None, self._ground.destination or identity(control.root)
+            found = self._ground.destination or identity(control.root)
             report = committed(unit, settled, phases)
-        if lasts or (report.receipt and report.receipt.unit_id):  # else it was unmade again
+        if not fresh or (report.receipt and report.receipt.unit_id):  # else it was unmade again
             self._ground.destination = found
         if len(report.changes) > _MANY:
             gc.collect()  # so much garbage is not left lying in a process that will run for months

@@ -101,9 +101,10 @@ class Ground:
         if self.source is not None and not self.source.is_open_at(root):
             raise self._replaced(_SOURCE, "is not the directory it was")
 
-    def must_be_destination(self, root: int) -> None:
-        """Raises RootReplaced if the open destination is not what ``check`` has just found by its path."""
-        if self.destination is not None and not self.destination.is_open_at(root):
+    def must_be_destination(self, root: int, *, fresh: bool) -> None:
+        """Raises RootReplaced if the open destination is not what ``check`` has just found by its path, or
+        is ``fresh``, without a trace of us: a directory made anew may well get the same inode number."""
+        if self.destination is not None and (fresh or not self.destination.is_open_at(root)):
             raise self._replaced(_DESTINATION, "is not the directory it was")
 
     def accept(self) -> None:

@@ -90,11 +90,11 @@ def test_an_open_root_must_be_the_one_that_was_found(ground: Ground, src: Path, 
     fds = [os.open(path, os.O_RDONLY) for path in (src, dst)]
     try:
         ground.must_be_source(fds[0])
-        ground.must_be_destination(fds[1])
+        ground.must_be_destination(fds[1], fresh=False)
         with pytest.raises(RootReplaced):
             ground.must_be_source(fds[1])
         with pytest.raises(RootReplaced):
-            ground.must_be_destination(fds[0])
+            ground.must_be_destination(fds[0], fresh=False)
     finally:
         for fd in fds:
             os.close(fd)
