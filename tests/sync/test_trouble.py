@@ -121,12 +121,16 @@ def test_another_error_is_not_tried_sooner_because_the_source_changes() -> None:
 
 def test_who_is_in_a_hurry_waits_no_more() -> None:
     trouble = Trouble()
-    trouble.hurry()
-    assert trouble.next_try_s is None  # nothing is wrong, so there is nothing to try again
     meet_often(trouble, DiskError("it failed"), 6)
     trouble.hurry()
     assert trouble.next_try_s is not None
     assert trouble.next_try_s <= 0.0
+
+
+def test_where_nothing_is_wrong_nothing_is_tried_again_in_a_hurry() -> None:
+    trouble = Trouble()
+    trouble.hurry()
+    assert trouble.next_try_s is None
 
 
 def test_what_is_over_is_forgotten_but_for_the_books() -> None:
