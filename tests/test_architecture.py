@@ -95,7 +95,7 @@ ALLOWED = {
     "store/control.py": {"rmdir"},
     "sync/roots.py": {"stat", "scandir"},
     "sync/push.py": {"statvfs"},
-    "sync/ground.py": {"stat", "statvfs"},
+    "follow/ground.py": {"stat", "statvfs"},
     # The kernel's watches are put on ordinary directories; what is in them is asked elsewhere.
     "watch/covered.py": {"close", "scandir"},
     "watch/inotify.py": {"lstat", "close"},
@@ -167,8 +167,8 @@ PURE = {
     "watch/hint.py",
     "watch/batching.py",
     "watch/moves.py",
-    "sync/trouble.py",
-    "sync/watching.py",
+    "follow/trouble.py",
+    "follow/watching.py",
 }
 
 

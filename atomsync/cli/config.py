@@ -17,7 +17,7 @@ from atomsync.cli.options import PATTERNS, pattern_lines
 from atomsync.cli.quantities import Batch, address
 from atomsync.daemon.pair import Pair
 from atomsync.errors import AtomSyncError, UsageError
-from atomsync.sync.watching import POLL_S, WatchOptions
+from atomsync.follow.watching import POLL_S, WatchOptions
 from atomsync.tree.filters import Filters
 from atomsync.tree.path import shown
 

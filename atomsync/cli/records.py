@@ -11,11 +11,11 @@ from typing import Any
 
 from atomsync.cli.render import tally
 from atomsync.errors import AtomSyncError
+from atomsync.follow.watching import Coverage
 from atomsync.plan.change import Change
 from atomsync.store.recovery import CLEAN, Recovery
 from atomsync.store.store import Status
 from atomsync.sync.push import Report
-from atomsync.sync.watching import Coverage
 
 SCHEMA = 1
 _OWN_NAMES = ("coverage", "held", "set-aside", "missed")  # the rest of what a watch tells is called watch-...

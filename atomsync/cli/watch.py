@@ -19,7 +19,7 @@ from atomsync.cli.options import PairCommand, json_option, pair_options, pattern
 from atomsync.cli.quantities import address, batch, duration, interval
 from atomsync.daemon.pair import Pair
 from atomsync.daemon.service import Service
-from atomsync.sync.watching import POLL_S, WatchOptions
+from atomsync.follow.watching import POLL_S, WatchOptions
 from atomsync.tree.path import shown
 
 _DEFAULT = WatchOptions._field_defaults

@@ -13,7 +13,7 @@ from typing import Any
 from atomsync.daemon.endpoint import Endpoint
 from atomsync.daemon.pair import Pair
 from atomsync.errors import AtomSyncError, TimedOut, UsageError, from_oserror
-from atomsync.sync.watching import RETRYING, STARTING, SYNCING, WATCHING, Flushed, WatchStatus
+from atomsync.follow.watching import RETRYING, STARTING, SYNCING, WATCHING, Flushed, WatchStatus
 from atomsync.tree.path import shown
 
 _FIRST_S, _LAST_S = 1.0, 60.0  # pauses before a new start

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from atomsync.errors import UsageError
-from atomsync.sync.watching import PAUSED, RETRYING, STARTING, STOPPED, SYNCING, WATCHING, WatchStatus
+from atomsync.follow.watching import PAUSED, RETRYING, STARTING, STOPPED, SYNCING, WATCHING, WatchStatus
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric

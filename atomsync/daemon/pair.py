@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-from atomsync.sync.watch import Follower
-from atomsync.sync.watching import WatchOptions
+from atomsync.follow.follower import Follower
+from atomsync.follow.watching import WatchOptions
 from atomsync.tree.filters import Filters
 
 

@@ -17,7 +17,7 @@ from atomsync.daemon.keeper import Keeper
 from atomsync.daemon.notify import Notifier
 from atomsync.daemon.pair import Pair
 from atomsync.errors import AtomSyncError, Interrupted
-from atomsync.sync.watching import WatchStatus
+from atomsync.follow.watching import WatchStatus
 
 STOP_S = 30.0  # within which a stop must be done; docs/watch.md promises it
 _JOIN_S = 0.1

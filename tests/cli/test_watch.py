@@ -16,7 +16,7 @@ import pytest
 
 from atomsync.cli import records, render
 from atomsync.errors import NoSpace, UsageError
-from atomsync.sync.watching import Coverage
+from atomsync.follow.watching import Coverage
 
 Wait = Callable[..., Any]
 Plant = Callable[..., Path]

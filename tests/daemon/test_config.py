@@ -13,7 +13,7 @@ from atomsync.cli import watch
 from atomsync.cli.config import PROCESS, Config, keys, read
 from atomsync.daemon.pair import Pair
 from atomsync.errors import UsageError
-from atomsync.sync.watching import POLL_S, WatchOptions
+from atomsync.follow.watching import POLL_S, WatchOptions
 
 PAIR = '[[sync]]\nsource = "/src"\ndestination = "/dst"\n'
 

@@ -14,7 +14,7 @@ import pytest
 
 from atomsync.daemon.metrics import served
 from atomsync.errors import UsageError
-from atomsync.sync.watching import Coverage, WatchStatus
+from atomsync.follow.watching import Coverage, WatchStatus
 
 LOOPBACK = ("127.0.0.1", 0)
 COVERAGE = Coverage(False, "events", 5_000, ("d: too many",), 3.0, 2, 4, 6, 8)

@@ -22,8 +22,8 @@ from atomsync.daemon.endpoint import Endpoint
 from atomsync.daemon.keeper import Keeper
 from atomsync.daemon.pair import Pair
 from atomsync.errors import NotWatched
+from atomsync.follow.watching import WatchOptions
 from atomsync.sync import watch as watch_module
-from atomsync.sync.watching import WatchOptions
 
 Wait = Callable[..., Any]
 Plant = Callable[..., Path]

@@ -23,9 +23,10 @@ import pytest
 
 from atomsync.daemon.client import ask
 from atomsync.errors import AtomSyncError
+from atomsync.follow.watching import WatchOptions
 from atomsync.store.recovery import CLEAN
 from atomsync.store.store import open_store
-from atomsync.sync.watch import WatchOptions
+from tests.follow.following import Following
 from tests.proof import judge, traced
 from tests.proof.figures import FULL, Figures, Outcome
 from tests.proof.ground import Ground, Hung, Setting, limited
@@ -33,7 +34,6 @@ from tests.proof.judge import Tree
 from tests.proof.kills import kills, sweep
 from tests.proof.scenario import T
 from tests.proof.traced import MUTATING, Call, Ended
-from tests.sync.following import Following
 
 SETTLE = "0.3"  # longer than an edit takes: so it is one batch
 _PATIENCE_S = 20

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from atomsync import push
-from tests.sync.following import Following
+from tests.follow.following import Following
 
 Follow = Callable[..., Following]
 SameTree = Callable[..., None]

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from atomsync import open_store
-from atomsync.sync.watch import Flushed
+from atomsync.follow.watching import Flushed
 from tests.conftest import NOBODY
-from tests.sync.apart import Apart
-from tests.sync.following import Following
+from tests.follow.apart import Apart
+from tests.follow.following import Following
 
 Follow = Callable[..., Following]
 Same = Callable[[Path, Path], None]
@@ -416,7 +416,7 @@ while os.fstat(file).st_size < 200_000_000:
 def test_a_flush_names_the_file_that_never_rests(
     src: Path, dst: Path, follow: Follow, monkeypatch: pytest.MonkeyPatch, assert_same_tree: Same
 ) -> None:
-    monkeypatch.setattr("atomsync.sync.watch._FLUSH_TRIES", 3)
+    monkeypatch.setattr("atomsync.follow.follower._FLUSH_TRIES", 3)
     watch = follow(src, dst)
     (src / "resting").write_bytes(b"1")
     watch.settled()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from atomsync.errors import RootError, RootReplaced
-from atomsync.sync.ground import Ground, identity
+from atomsync.follow.ground import Ground, identity
 
 
 @pytest.fixture

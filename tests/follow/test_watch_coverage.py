@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.sync.apart import Apart
-from tests.sync.following import Following
+from tests.follow.apart import Apart
+from tests.follow.following import Following
 
 Follow = Callable[..., Following]
 Same = Callable[[Path, Path], None]
@@ -26,7 +26,7 @@ WATCHES, INSTANCES = "/proc/sys/user/max_inotify_watches", "/proc/sys/user/max_i
 
 @pytest.fixture(autouse=True)
 def polls_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atomsync.sync.attachment.POLL_S", 1.0)  # not 10 s
+    monkeypatch.setattr("atomsync.follow.attachment.POLL_S", 1.0)  # not 10 s
 
 
 @pytest.fixture

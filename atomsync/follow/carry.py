@@ -6,17 +6,17 @@ import gc
 from collections.abc import Callable, Collection, Mapping
 
 from atomsync.errors import RootReplaced
+from atomsync.follow.ground import Ground, identity
+from atomsync.follow.watching import WatchOptions
 from atomsync.fs.capabilities import Capabilities
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.progress import Progress
 from atomsync.store.store import open_store
 from atomsync.sync.compare import Rules
-from atomsync.sync.ground import Ground, identity
 from atomsync.sync.look import Look
 from atomsync.sync.phases import Phases
 from atomsync.sync.push import Report, committed, opened_source, ownership
 from atomsync.sync.settle import settle_look
-from atomsync.sync.watching import WatchOptions
 from atomsync.unit.work import UnitOfWork
 from atomsync.watch.batching import Batch
 

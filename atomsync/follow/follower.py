@@ -26,33 +26,30 @@ from atomsync.errors import (
     UsageError,
     from_oserror,
 )
-from atomsync.store.progress import Progress
-from atomsync.store.recovery import CLEAN
-from atomsync.sync.attachment import Attachment
-from atomsync.sync.carry import Carrier
-from atomsync.sync.ground import Ground
-from atomsync.sync.push import Report
-from atomsync.sync.rescan import Rescans
-from atomsync.sync.roots import check_roots
-from atomsync.sync.settle import FAIL
-from atomsync.sync.trouble import GONE, Trouble
-from atomsync.sync.watching import (
+from atomsync.follow.attachment import Attachment
+from atomsync.follow.carry import Carrier
+from atomsync.follow.ground import Ground
+from atomsync.follow.rescan import Rescans
+from atomsync.follow.trouble import GONE, Trouble
+from atomsync.follow.watching import (
     PAUSED,
     RETRYING,
     STARTING,
     STOPPED,
     SYNCING,
     WATCHING,
-    Coverage,
     Flushed,
     WatchOptions,
     WatchStatus,
 )
+from atomsync.store.progress import Progress
+from atomsync.store.recovery import CLEAN
+from atomsync.sync.push import Report
+from atomsync.sync.roots import check_roots
+from atomsync.sync.settle import FAIL
 from atomsync.tree.path import ancestors, shown
 from atomsync.watch.batching import Batch, Batcher, Limits
 from atomsync.watch.hint import EVERYWHERE, TREE, Hint
-
-__all__ = ["Coverage", "Flushed", "Follower", "WatchOptions", "WatchStatus"]
 
 _TICK_S = 1.0  # how often the ground is looked at when nothing happens
 _PROVE_S = 60.0  # how often an event of our own is sent through the watcher

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.sync.following import QUICK, Following
+from tests.follow.following import QUICK, Following
 
 
 @pytest.fixture

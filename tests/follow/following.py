@@ -10,7 +10,8 @@ from typing import Any
 
 from atomsync import Report
 from atomsync.errors import AtomSyncError
-from atomsync.sync.watch import Flushed, Follower, WatchOptions, WatchStatus
+from atomsync.follow.follower import Follower
+from atomsync.follow.watching import Flushed, WatchOptions, WatchStatus
 
 Visible = list[tuple[str, str]]  # (created, updated or removed; path), sorted
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from atomsync import push
-from tests.sync.following import QUICK, Following
-from tests.sync.reader import Reader
+from tests.follow.following import QUICK, Following
+from tests.follow.reader import Reader
 
 Follow = Callable[..., Following]
 SameTree = Callable[..., None]

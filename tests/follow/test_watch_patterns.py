@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from atomsync import push
-from tests.sync.following import Following, Visible
-from tests.sync.reader import Reader
+from tests.follow.following import Following, Visible
+from tests.follow.reader import Reader
 
 Follow = Callable[..., Following]
 Steps = Iterator[object]  # a save: between two steps somebody else may look

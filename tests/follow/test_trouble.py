@@ -17,7 +17,7 @@ from atomsync.errors import (
     SourceUnstable,
     StoreLocked,
 )
-from atomsync.sync.trouble import FIRST_S, LOCKED_LONGEST_S, LONGEST_S, Trouble
+from atomsync.follow.trouble import FIRST_S, LOCKED_LONGEST_S, LONGEST_S, Trouble
 
 
 def meet_often(trouble: Trouble, error: AtomSyncError, times: int) -> list[float]:

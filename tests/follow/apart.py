@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.sync.following import QUICK
+from tests.follow.following import QUICK
 
 # Modules first: another user may be unable to reach them. PR_SET_DUMPABLE: or /proc/self/fd is closed to us.
 _SCRIPT = """
@@ -24,10 +24,11 @@ import pathspec, atomsync
 for _, name, _ in pkgutil.walk_packages(atomsync.__path__, "atomsync."):
     if name.startswith(("atomsync.sync", "atomsync.watch", "atomsync.store", "atomsync.unit")):
         importlib.import_module(name)
-from atomsync.sync.watch import Follower, WatchOptions
+from atomsync.follow.follower import Follower
+from atomsync.follow.watching import WatchOptions
 
 source, destination, options, uid = sys.argv[1:]
-sys.modules["atomsync.sync.attachment"].POLL_S = 1.0  # not 10 s
+sys.modules["atomsync.follow.attachment"].POLL_S = 1.0  # not 10 s
 if int(uid):
     os.setgroups([]); os.setresgid(*[int(uid)] * 3); os.setresuid(*[int(uid)] * 3)
     ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from atomsync import Filters, push
-from tests.sync.following import Following, Visible
+from tests.follow.following import Following, Visible
 
 Follow = Callable[..., Following]
 SameTree = Callable[..., None]

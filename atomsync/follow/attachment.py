@@ -10,7 +10,7 @@ import errno
 import time
 
 from atomsync.errors import from_oserror
-from atomsync.sync.watching import BOTH, EVENTS, POLL_S, POLLING, Coverage, WatchOptions
+from atomsync.follow.watching import BOTH, EVENTS, POLL_S, POLLING, Coverage, WatchOptions
 from atomsync.tree.path import shown
 from atomsync.watch.filesystems import gives_no_events, silent_below
 from atomsync.watch.hint import TREE, Hint
