@@ -12,7 +12,6 @@ before it looks, so what changes during a look is heard, and looked at again.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Collection
 
@@ -20,35 +19,30 @@ from atomsync.errors import (
     AtomSyncError,
     ControlUntrusted,
     Interrupted,
-    RootReplaced,
     RootsOverlap,
     SourceUnstable,
     UsageError,
     from_oserror,
 )
-from atomsync.follow.attachment import Attachment
 from atomsync.follow.carry import Carrier
+from atomsync.follow.desk import BY_HAND, BY_HAND_FLUSHED, STOPPED_FLUSHED, Desk
 from atomsync.follow.ground import Ground
 from atomsync.follow.rescan import Rescans
-from atomsync.follow.trouble import GONE, Trouble
+from atomsync.follow.trouble import GONE
 from atomsync.follow.watching import (
-    PAUSED,
-    RETRYING,
     STARTING,
     STOPPED,
     SYNCING,
     WATCHING,
     Flushed,
     WatchOptions,
-    WatchStatus,
 )
-from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN
 from atomsync.sync.push import Report
 from atomsync.sync.roots import check_roots
 from atomsync.sync.settle import FAIL
 from atomsync.tree.path import ancestors, shown
-from atomsync.watch.batching import Batch, Batcher, Limits
+from atomsync.watch.batching import Batch
 from atomsync.watch.hint import EVERYWHERE, TREE, Hint
 
 _TICK_S = 1.0  # how often the ground is looked at when nothing happens
@@ -56,15 +50,13 @@ _PROVE_S = 60.0  # how often an event of our own is sent through the watcher
 _BARRIER_S = 10.0
 _FLUSH_TRIES = 20
 _SHOWN_MAX = 10
-_BY_HAND = "paused by hand; to go on: atomsync resume DST"
 _FATAL_AT_START = (UsageError, RootsOverlap, ControlUntrusted)
 
 Tell = Callable[..., None]
 
 
-class Follower:
-    """Follows one pair until ``stop``. ``run`` belongs to one thread; every other verb may be called from
-    any thread.
+class Follower(Desk):
+    """Follows one pair until ``stop``. ``run`` belongs to one thread; the verbs of the desk to any.
 
     ``tell(event, **fields)`` hears what happens, in this pair's thread: "started", "synced" (``report``,
     ``lag_s``: the age of its oldest hint), "retrying" (``error``, ``next_try_s``), "paused" (``why``),
@@ -76,113 +68,19 @@ class Follower:
     def __init__(
         self, source: str, destination: str, options: WatchOptions, tell: Tell, *, lasting: bool = False
     ) -> None:
-        self.source, self.destination, self.options = source, destination, options
+        super().__init__(source, destination, options)
         self._tell, self._lasting = tell, lasting
-        self._changed = threading.Condition()  # guards all that other threads touch; re-entrant
-        self._batcher = Batcher(Limits(options.settle_s, options.max_wait_s, options.batch_paths))
-        self._attachment = Attachment(source, self._hear, options)
-        self._progress = _Beating()
         self._ground = Ground(source, destination, one_file_system=options.one_file_system)
         self._carrier = Carrier(source, destination, options, self._ground, self._moved_to, self._progress)
         self._rescans = Rescans(source, destination, options.rescan_s)
-        self._trouble = Trouble()
-        # wishes of other threads
-        self._flushes: list[_Flush] = []
-        self._look_now = self._accept = self._user_paused = False
-        # where we are
-        self._state = STARTING
         self._caught_up = self._told_pause = False
         self._reattach = ""  # why a new watcher is needed
-        self._batch_since_s: float | None = None
-        self._set_aside: dict[str, str] = {}
         self._told_moving: set[str] = set()
         self._told_gaps: tuple[str, ...] = ()
         now = time.monotonic()
         self._poll_at_s = self._tick_at_s = now
         self._prove_at_s = now + _PROVE_S
-        # what was done
-        self._since_ns = time.time_ns()
-        self._units = self._bytes = self._last_ns = 0
-        self._last_unit = ""
 
-    # -- verbs of other threads
-    def stop(self, why: str) -> None:
-        """``run`` returns soon: a unit is rolled back before its seal, finished behind it. May be called
-        from a signal handler."""
-        self._progress.stopping = why
-        with self._changed:
-            self._changed.notify_all()
-
-    def sync_now(self) -> None:
-        """Look everywhere, at once."""
-        with self._changed:
-            self._look_now = True
-            self._changed.notify_all()
-
-    def pause(self) -> None:
-        """Commit nothing until ``resume``: a unit at work is rolled back before its seal, finished behind it,
-        and this waits for that. Hints are gathered all the same."""
-        with self._changed:
-            self._user_paused = self._progress.pausing = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._batch_since_s is None or self._state == STOPPED)
-
-    def resume(self) -> None:
-        """Go on; SRC and DST are from now on what their names lead to."""
-        with self._changed:
-            self._user_paused = self._progress.pausing = False
-            self._accept = True
-            self._changed.notify_all()
-
-    def flush(self, timeout_s: float | None) -> Flushed:
-        """Block until what SRC holds now is committed, or it is known why it is not."""
-        wish = _Flush()
-        with self._changed:
-            if self._state == STOPPED:
-                return _STOPPED
-            self._flushes.append(wish)
-            self._changed.notify_all()
-        if wish.done.wait(timeout_s):
-            return wish.outcome
-        return Flushed(False, "", f"not everything was committed within {timeout_s:g} s", 30)
-
-    @property
-    def beat_s(self) -> float:
-        """When this pair's thread last showed that it lives (monotonic)."""
-        return self._progress.beat_s
-
-    def status(self) -> WatchStatus:
-        now = time.monotonic()
-        with self._changed:
-            state, why = self._state, self._trouble.why
-            if why:
-                state = PAUSED if self._trouble.paused else RETRYING
-            if self._user_paused:
-                state, why = PAUSED, _BY_HAND
-            waiting = [at for at in (self._batcher.oldest_s, self._batch_since_s) if at is not None]
-            next_try_s = self._trouble.next_try_s
-            return WatchStatus(
-                STOPPED if self._state == STOPPED else state,
-                why,
-                self.source,
-                self.destination,
-                os.getpid(),
-                self._since_ns,
-                self._attachment.coverage(),
-                self._units,
-                self._bytes,
-                self._last_unit,
-                self._last_ns,
-                max(0.0, now - min(waiting)) if waiting else 0.0,
-                len(self._batcher),
-                self._batcher.held,
-                dict(self._set_aside),
-                self._trouble.errors,
-                self._trouble.last_error,
-                None if next_try_s is None else max(0.0, next_try_s - now),
-            )
-
-    # -- the thread of this pair
     def run(self) -> None:
         """Until ``stop``. Raises AtomSyncError for what is wrong from the start: roots, overlap, rights."""
         try:
@@ -299,18 +197,6 @@ class Follower:
         elif idle and self._trouble.next_try_s is not None:
             self._all_is_well()  # what failed needs no batch to be tried again: the ground, the watcher
 
-    def _hear(self, hint: Hint) -> None:
-        now = time.monotonic()
-        with self._changed:
-            before = self._batcher.due_s()
-            self._batcher.add(hint, now)
-            if self._set_aside:
-                self._set_aside.pop(hint.path, None)
-            self._trouble.heard(now + self.options.settle_s)
-            after = self._batcher.due_s()
-            if before is None or (after is not None and after < before):
-                self._changed.notify_all()
-
     # -- one unit
     def _sync(self, batch: Batch, *, resting: bool = True) -> Report:
         """Commit what a batch points to. Raises AtomSyncError, and then the batch is pending again."""
@@ -426,7 +312,7 @@ class Follower:
         if self._user_paused != self._told_pause:
             self._told_pause = self._user_paused
             if self._told_pause:
-                self._tell("paused", why=_BY_HAND)
+                self._tell("paused", why=BY_HAND)
             else:
                 self._tell("resumed")
 
@@ -434,7 +320,7 @@ class Follower:
     def _answer_flushes(self) -> None:
         with self._changed:
             wishes, self._flushes = self._flushes, []
-        outcome = _STOPPED
+        outcome = STOPPED_FLUSHED
         try:
             outcome = self._flushed()
         finally:
@@ -449,7 +335,7 @@ class Follower:
         while tries < _FLUSH_TRIES:
             try:
                 if self._user_paused:
-                    return _BY_HAND_FLUSHED
+                    return BY_HAND_FLUSHED
                 self._reattach = self._reattach or self._ground.check()
                 self._mend()
                 if not self._attachment.prove(_BARRIER_S):
@@ -462,7 +348,7 @@ class Follower:
             except Interrupted:
                 if self._progress.stopping:
                     raise
-                return _BY_HAND_FLUSHED
+                return BY_HAND_FLUSHED
             except AtomSyncError as error:
                 if self._meet(error):
                     continue
@@ -503,36 +389,6 @@ class Follower:
             self._state = STOPPED
             wishes, self._flushes = self._flushes, []
         for wish in wishes:
-            wish.answer(_STOPPED)
+            wish.answer(STOPPED_FLUSHED)
         if self._progress.stopping:
             self._tell("stopped", why=self._progress.stopping)
-
-
-class _Flush:
-    """The wish of a thread that waits; answered once, though it may have gone."""
-
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.outcome = _STOPPED
-
-    def answer(self, outcome: Flushed) -> None:
-        self.outcome = outcome
-        self.done.set()
-
-
-class _Beating(Progress):
-    """Notes when it was last heard of; stops for a pause, too."""
-
-    def __init__(self) -> None:
-        self.beat_s = time.monotonic()
-        self.pausing = False
-
-    def check(self) -> None:
-        self.beat_s = time.monotonic()
-        super().check()
-        if self.pausing:
-            raise Interrupted("paused", "the unit was rolled back, the destination is unchanged")
-
-
-_BY_HAND_FLUSHED = Flushed(False, "", _BY_HAND, RootReplaced.exit_status)
-_STOPPED = Flushed(False, "", "the watch was stopped", Interrupted.exit_status)

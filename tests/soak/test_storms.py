@@ -25,7 +25,7 @@ from tests.soak.watched import Watched, scaled
 from tests.soak.whole import generations, next_generation, record
 
 Make = Callable[..., Watched]
-_SHORT = ("--settle=50ms", "--max-wait=300ms")  # writers that never rest are cut into many units
+_SHORT = ("--settle=50ms", "--max-wait=500ms")  # writers that never rest are cut into many units
 _QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
 
 
