@@ -22,8 +22,8 @@ from atomsync.daemon.endpoint import Endpoint
 from atomsync.daemon.keeper import Keeper
 from atomsync.daemon.pair import Pair
 from atomsync.errors import NotWatched
+from atomsync.follow.follower import Follower
 from atomsync.follow.watching import WatchOptions
-from atomsync.sync import watch as watch_module
 
 Wait = Callable[..., Any]
 Plant = Callable[..., Path]
@@ -394,7 +394,7 @@ def test_metrics_are_served_while_it_runs(
 
 
 def test_the_beat_of_a_follower_is_a_monotonic_time(tmp_path: Path) -> None:
-    follower = watch_module.Follower(
+    follower = Follower(
         str(tmp_path), str(tmp_path / "dst"), WatchOptions(), lambda *_told, **_fields: None
     )
     assert abs(time.monotonic() - follower.beat_s) < 5

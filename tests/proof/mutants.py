@@ -32,7 +32,7 @@ from atomsync.store import (
 )
 from atomsync.store.barrier import FULL, NONE
 from atomsync.store.removal import remove_tree
-from atomsync.sync import push as pushing
+from atomsync.sync import settle as settling
 from atomsync.testing import SimDisk
 
 Put = Callable[[object, str, Any], None]
@@ -291,8 +291,8 @@ def _(put: Put) -> None:
 @mutant("a source that changes while it is read is taken as it comes")
 def _(put: Put) -> None:
     put(copying, "_is", lambda found, entry: True)
-    put(pushing, "is_unchanged", lambda source, path, entry: True)
-    put(pushing, "_torn_within_a_tick", lambda *_: [])
+    put(settling, "is_unchanged", lambda source, path, entry: True)
+    put(settling, "_torn_within_a_tick", lambda *_: [])
 
 
 # -- trust
