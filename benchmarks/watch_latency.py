@@ -57,7 +57,7 @@ def _latency(followers: Sequence[Follower], scale: Scale, filesystem: str) -> Pa
                 used[name] += watch_processes.cpu_s(each.follower.pid) - before
     for name, values in found.items():
         figures = [median(values), *(percentile(values, share) for share in (0.9, 0.99, 1))]
-        cpu = f"{used[name] / len(values) * 1e3:.0f}"
+        cpu = f"{used[name] / len(values) * 1e3:.1f}"
         part.rows.append((name, str(len(values)), *(f"{value:,.1f}" for value in figures), cpu))
     for follower in followers:
         if isinstance(follower, Atomsync):
@@ -76,7 +76,7 @@ def _judge(part: Part, name: str, values: Sequence[float]) -> None:
 
 
 def _every(follower: Follower) -> int:
-    return 10 if isinstance(follower, Lsyncd) else 3 if isinstance(follower, Loop) else 1
+    return 12 if isinstance(follower, Lsyncd) else 3 if isinstance(follower, Loop) else 1
 
 
 def _idle(followers: Sequence[Follower], scale: Scale) -> Part:

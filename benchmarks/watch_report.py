@@ -65,6 +65,12 @@ def markdown(facts: Sequence[tuple[str, str]], parts: Sequence[Part], *, quick: 
             )
     lines += ["## Result", "", *table(("case", "target", "measured", "outcome"), results), ""]
     lines += ["## Environment", "", *table(("", ""), facts), ""]
+    lines += [
+        "How it is measured: [benchmarks/README.md](../benchmarks/README.md#atomsync-watch). The peers are"
+        " timed at what they do, which is less: neither waits for the disk, neither holds back a file that is"
+        " still being written, and neither makes a batch visible as a whole.",
+        "",
+    ]
     for part in parts:
         lines += part.markdown()
     return "\n".join(lines).rstrip() + "\n"

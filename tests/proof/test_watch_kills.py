@@ -95,12 +95,7 @@ class Living(Ground):
         return self.dst.with_name("edited")
 
     def _push_words(self) -> list[str]:
-        options = [
-            "--delete",
-            f"--settle={SETTLE}",
-            "--max-wait=10",
-            f"--durability={self.setting.durability}",
-        ]
+        options = ["--delete", "--settle=400ms", "--max-wait=10", f"--durability={self.setting.durability}"]
         return [*self.command, "watch", *options, str(self.src), str(self.dst)]
 
     def _learnt(self, words: list[str]) -> list[Call]:
@@ -142,7 +137,9 @@ def _edit(new: Path, src: Path, dst: Path, edited: Path, log: Path) -> None:
     """When the watch has caught up the source comes alive; when that is committed, the watch is ended."""
     caught_up = _when(dst, lambda status: status["state"] == "watching")
     edited.write_text(str(log.stat().st_size))
-    os.kill(caught_up["pid"], signal.SIGSTOP)  # until it is all there: so it is one batch
+    os.kill(
+        caught_up["pid"], signal.SIGSTOP
+    )  # until it is all there, so it is one batch; strace may take a while to do it
     subprocess.run(["rsync", "-a", "--delete", "--force", f"{new}/", f"{src}/"], check=True)
     os.kill(caught_up["pid"], signal.SIGCONT)
     with contextlib.suppress(TimeoutError, ProcessLookupError):  # it was killed

@@ -115,5 +115,9 @@ class Look:
             if error.errno == errno.ELOOP:  # by now it is a link
                 return []
             raise
-        with open(fd, "rb") as file:
-            return generations(file.read()) if stat.S_ISREG(os.fstat(fd).st_mode) else []
+        try:
+            status = os.fstat(fd)
+            # A directory has taken the name since it was listed.
+            return generations(os.read(fd, status.st_size + 1)) if stat.S_ISREG(status.st_mode) else []
+        finally:
+            os.close(fd)
