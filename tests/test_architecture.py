@@ -95,7 +95,7 @@ ALLOWED = {
     "store/control.py": {"rmdir"},
     "sync/roots.py": {"stat", "scandir"},
     "sync/push.py": {"statvfs"},
-    "follow/ground.py": {"stat", "statvfs", "fstat"},
+    "follow/ground.py": {"statvfs"},
     # The kernel's watches are put on ordinary directories; what is in them is asked elsewhere.
     "watch/covered.py": {"close", "scandir"},
     "watch/inotify.py": {"lstat", "close"},

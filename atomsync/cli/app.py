@@ -81,6 +81,9 @@ def run(arguments: list[str]) -> int:
         return int(group.main(arguments, prog_name="atomsync", standalone_mode=False, obj=told) or 0)
     except click.exceptions.Exit as done:
         return done.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return UsageError.exit_status
     except click.ClickException as error:
         told.as_json = told.as_json or "--json" in arguments  # the parser stopped before it came to it
         text = shown(error.format_message())

@@ -120,7 +120,8 @@ def command(
                 raise click.UsageError("Missing SRC and DST, or --config FILE.", ctx)
             here = os.getcwd()
             lines = pattern_lines(ctx.meta["patterns"])
-            pair = pair_of(os.path.join(here, src), os.path.join(here, dst), lines, values)
+            src, dst = (path and os.path.join(here, path) for path in (src, dst))  # an empty one is refused
+            pair = pair_of(src, dst, lines, values)
             Service([pair], teller, metrics).run()
             return 0
         for param in ctx.command.params:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Callable
 
 from atomsync.errors import from_oserror
+from atomsync.follow.ground import is_outside
 from atomsync.follow.watching import BOTH, EVENTS, POLL_S, POLLING, Coverage, WatchOptions
+from atomsync.tree.filters import Filters
 from atomsync.tree.path import shown
 from atomsync.watch.filesystems import gives_no_events, silent_below
 from atomsync.watch.hint import TREE, Hint
@@ -18,6 +21,14 @@ from atomsync.watch.observer import watcher_for
 from atomsync.watch.watcher import Hear, Watcher
 
 _NO_MORE = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ENOMEM}
+
+
+def excluder(filters: Filters) -> Callable[[str], bool] | None:
+    """What says of a directory that it is out of scope for good; None if nothing is. What .gitignore files
+    exclude is covered all the same: they may change."""
+    if not filters.active or filters.gitignore:
+        return None
+    return lambda path: filters.excludes(path, is_dir=True)
 
 
 class Attachment:
@@ -51,18 +62,21 @@ class Attachment:
         self._refused = False
         if self._options.poll_s is not None:
             return
-        filters = self._options.filters
-        # What .gitignore files exclude is watched all the same: they may change.
-        prune = filters.active and not filters.gitignore
+        excludes = excluder(self._options.filters)
         watcher = watcher_for(
             self._source,
             self._hear,
-            excludes=(lambda path: filters.excludes(path, is_dir=True)) if prune else None,
+            excludes=excludes,
             device=device if self._options.one_file_system else None,
         )
         try:
             self._silent = gives_no_events(self._source)
-            self._silent_below = {} if self._options.one_file_system else silent_below(self._source)
+            self._silent_below = {}
+            if not self._options.one_file_system:
+                silent = silent_below(self._source)
+                self._silent_below = {
+                    path: why for path, why in silent.items() if not is_outside(path, excludes)
+                }
             watcher.start()
         except OSError as error:
             watcher.stop()
@@ -138,6 +152,8 @@ class Attachment:
         if self._options.poll_s is not None:
             return []
         instead = f"looked at every {POLL_S:g} s instead"
+        if self._watcher is None and not self._silent:
+            return ["nothing is covered yet"]
         if self._silent:
             return [f"no events of {shown(self._source)}: {self._silent}; {instead}"]
         watcher = self._watcher

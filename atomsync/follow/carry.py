@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 
 from atomsync.errors import RootReplaced
 from atomsync.follow.ground import Ground, identity
@@ -12,20 +12,20 @@ from atomsync.fs.capabilities import Capabilities
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.progress import Progress
 from atomsync.store.store import open_store
-from atomsync.sync.compare import Rules
+from atomsync.sync.compare import Comparison, Rules
 from atomsync.sync.look import Look
 from atomsync.sync.phases import Phases
 from atomsync.sync.push import Report, committed, opened_source, ownership
-from atomsync.sync.settle import settle_look
+from atomsync.sync.settle import Heard, settle_look
 from atomsync.unit.work import UnitOfWork
 from atomsync.watch.batching import Batch
 
 _MANY = 10_000
-MovedTo = Callable[[Collection[str]], Mapping[str, int]]
+Since = Callable[[Batch, Comparison], Heard]
 
 
 class Carrier:
-    """``moved_to`` is asked, before a commit, where else to look for what is about to be removed."""
+    """``since`` is asked, before a commit, what was heard since the batch was made."""
 
     def __init__(
         self,
@@ -33,11 +33,11 @@ class Carrier:
         destination: str,
         options: WatchOptions,
         ground: Ground,
-        moved_to: MovedTo,
+        since: Since,
         progress: Progress,
     ) -> None:
         self._source, self._options, self._ground = source, options, ground
-        self._moved_to, self._progress = moved_to, progress
+        self._since, self._progress = since, progress
         self._time_step_ns = 1
         self._able: Capabilities | None = None  # of the destination stood on
         self._store = open_store(
@@ -49,8 +49,8 @@ class Carrier:
         )
 
     def carry(self, batch: Batch, skipped: Collection[str], *, resting: bool) -> Report:
-        """Commit what ``batch`` points to, but for ``skipped``. ``resting``: only what rests, where the
-        batch does not name it. Raises AtomSyncError; RootReplaced if SRC or DST is not what it was."""
+        """Commit what ``batch`` points to, but for ``skipped``. ``resting``: only what rests, as far as the
+        batch does not say otherwise. Raises AtomSyncError; RootReplaced if SRC or DST is not what it was."""
         options = self._options
         look = Look(batch.looks, batch.held, batch.moves, options.batch_bytes)
         phases = Phases(self._progress)
@@ -66,7 +66,13 @@ class Carrier:
             if self._ground.destination is not None and self._able is not None:
                 control.adopt(self._able)
             rules = self.rules(skipped, resting=resting)
-            settled = settle_look(unit, origin, rules, look, phases, self._still_there)
+
+            def heard(found: Comparison) -> Heard:
+                self._must_stand()
+                since = self._since(batch, found)
+                return since if resting else since._replace(written=frozenset())
+
+            settled = settle_look(unit, origin, rules, look, phases, heard)
             self._time_step_ns = unit.session.manifest.time_step_ns
             self._able = control.capabilities
             found = self._ground.destination or identity(control.root)
@@ -89,11 +95,6 @@ class Carrier:
             frozenset(skipped),
             int(options.settle_s * 1e9) if resting else 0,
         )
-
-    def _still_there(self, removed: Collection[str]) -> Mapping[str, int]:
-        """The last question before a commit: is the ground what it was, and did what goes only move?"""
-        self._must_stand()
-        return self._moved_to(removed) if removed else {}
 
     def _must_stand(self) -> None:
         if why := self._ground.check():

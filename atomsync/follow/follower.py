@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from atomsync.errors import (
     AtomSyncError,
@@ -24,6 +24,7 @@ from atomsync.errors import (
     UsageError,
     from_oserror,
 )
+from atomsync.follow.attachment import excluder
 from atomsync.follow.carry import Carrier
 from atomsync.follow.desk import BY_HAND, BY_HAND_FLUSHED, STOPPED_FLUSHED, Desk
 from atomsync.follow.ground import Ground
@@ -38,9 +39,10 @@ from atomsync.follow.watching import (
     WatchOptions,
 )
 from atomsync.store.recovery import CLEAN
+from atomsync.sync.compare import Comparison
 from atomsync.sync.push import Report
-from atomsync.sync.roots import check_roots
-from atomsync.sync.settle import FAIL
+from atomsync.sync.roots import check_overlap, check_roots
+from atomsync.sync.settle import FAIL, Heard
 from atomsync.tree.path import ancestors, shown
 from atomsync.watch.batching import Batch
 from atomsync.watch.hint import EVERYWHERE, TREE, Hint
@@ -48,6 +50,7 @@ from atomsync.watch.hint import EVERYWHERE, TREE, Hint
 _TICK_S = 1.0  # how often the ground is looked at when nothing happens
 _PROVE_S = 60.0  # how often an event of our own is sent through the watcher
 _BARRIER_S = 10.0
+_CATCH_UP_S = 1.0
 _FLUSH_TRIES = 20
 _SHOWN_MAX = 10
 _FATAL_AT_START = (UsageError, RootsOverlap, ControlUntrusted)
@@ -70,8 +73,13 @@ class Follower(Desk):
     ) -> None:
         super().__init__(source, destination, options)
         self._tell, self._lasting = tell, lasting
-        self._ground = Ground(source, destination, one_file_system=options.one_file_system)
-        self._carrier = Carrier(source, destination, options, self._ground, self._moved_to, self._progress)
+        self._ground = Ground(
+            source,
+            destination,
+            one_file_system=options.one_file_system,
+            excludes=excluder(options.filters),
+        )
+        self._carrier = Carrier(source, destination, options, self._ground, self._heard_since, self._progress)
         self._rescans = Rescans(source, destination, options.rescan_s)
         self._caught_up = self._told_pause = False
         self._reattach = ""  # why a new watcher is needed
@@ -152,7 +160,10 @@ class Follower(Desk):
         if not why and self._attachment.attached:
             return
         self._rescans.stop()
+        self._reattach = why or "nothing is covered yet"  # until all of this went well
+        self._ground.check()  # while DST is gone, there is no need to walk SRC
         device = self._ground.settle_on_source()
+        check_overlap(self.source, self.destination, self.options.state_dir)  # SRC may lead elsewhere now
         try:
             self._attachment.attach(device)
         except AtomSyncError:
@@ -188,9 +199,9 @@ class Follower(Desk):
     def _commit_what_is_due(self, look_now: bool) -> None:
         with self._changed:
             now = time.monotonic()
-            if look_now:
-                self._batcher.add(EVERYWHERE, now)
-            batch = self._batcher.take(now, force=look_now or not self._caught_up)
+            if look_now or not self._caught_up:
+                self._batcher.add_at_once(EVERYWHERE, now)
+            batch = self._batcher.take(now)
             idle = batch is None and not len(self._batcher)
         if batch is not None:
             self._sync(batch)
@@ -220,9 +231,17 @@ class Follower(Desk):
         self._all_is_well()
         return report
 
-    def _moved_to(self, removed: Collection[str]) -> dict[str, int]:
+    def _heard_since(self, batch: Batch, found: Comparison) -> Heard:
+        """Asked before a commit, when all is staged: so what happened until now must have been heard."""
+        gone = [change.path for change in found.changes if change.new is None]
+        come = [change.path for change in found.changes if change.content and change.new is not None]
+        if gone or come:
+            self._attachment.prove(_CATCH_UP_S)
         with self._changed:
-            return self._batcher.pending_from(removed)
+            written = frozenset(
+                path for path in come if path not in batch.impatient and self._batcher.is_written(path)
+            )
+            return Heard(self._batcher.pending_from(gone) if gone else {}, written)
 
     def _book(self, batch: Batch, report: Report) -> None:
         now = time.monotonic()

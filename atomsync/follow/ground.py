@@ -7,15 +7,14 @@ in SRC, must be what they were; only a source that was made anew in the same pla
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from atomsync.errors import RootError, RootReplaced, from_oserror
 from atomsync.fs.mounts import Mount, below, mount_of, mounts
-from atomsync.tree.path import shown
+from atomsync.fs.posix import PosixDisk
+from atomsync.tree.path import ancestors, shown
 from atomsync.watch.filesystems import why_silent
 
 _SOURCE, _DESTINATION = "source", "destination"
@@ -38,42 +37,53 @@ class Filesystem(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """A directory, so that it is known again."""
+    """A directory, so that it is known again. ``generation`` tells it from a later one that got the same
+    inode number; 0 where that cannot be told."""
 
     ino: int
+    generation: int
     filesystem: Filesystem
 
     def same(self, other: Identity) -> bool:
-        return self.ino == other.ino and self.filesystem.same(other.filesystem)
-
-    def is_open_at(self, fd: int) -> bool:
-        """Whether the descriptor leads to the same inode; what it is mounted on is asked of the path."""
-        found = os.fstat(fd)
-        return (found.st_ino, found.st_dev) == (self.ino, self.filesystem.device)
+        born = not (self.generation and other.generation) or self.generation == other.generation
+        return self.ino == other.ino and born and self.filesystem.same(other.filesystem)
 
 
 def identity(path: str | int, table: Iterable[Mount] | None = None) -> Identity:
     """Of a directory by path (links followed) or descriptor. Raises OSError."""
-    found, mount = os.stat(path), mount_of(path, table)
-    if not stat.S_ISDIR(found.st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-    place = (mount.point, mount.root) if mount is not None else ("", "")
-    return Identity(found.st_ino, Filesystem(found.st_dev, os.statvfs(path).f_fsid, *place))
+    disk = PosixDisk()
+    fd = path if isinstance(path, int) else disk.open_root(path)
+    try:
+        found, mount = disk.fstat(fd), mount_of(fd, table)
+        place = (mount.point, mount.root) if mount is not None else ("", "")
+        filesystem = Filesystem(found.st_dev, os.statvfs(fd).f_fsid, *place)
+        return Identity(found.st_ino, disk.generation(fd, "."), filesystem)
+    finally:
+        if fd != path:
+            disk.close(fd)
 
 
 class Ground:
     """``source`` and ``destination`` are what was found first, None before."""
 
-    def __init__(self, source: str, destination: str, *, one_file_system: bool) -> None:
+    def __init__(
+        self,
+        source: str,
+        destination: str,
+        *,
+        one_file_system: bool,
+        excludes: Callable[[str], bool] | None = None,
+    ) -> None:
         self._paths = {_SOURCE: source, _DESTINATION: destination}
-        self._look_for_mounts = not one_file_system
+        self._one_file_system, self._excludes = one_file_system, excludes
         self.source: Identity | None = None
         self.destination: Identity | None = None
         self._mounts: dict[str, Filesystem] = {}
+        self._table: tuple[Mount, ...] | None = None  # of the last check
 
     def settle_on_source(self) -> int:
         """Take SRC for what it is now, if it may be; returns its st_dev. Raises RootError, RootReplaced."""
-        table = mounts()
+        self._table = table = mounts()
         now = self._now(_SOURCE, table)
         if self.source is not None and not self.source.filesystem.same(now.filesystem):
             raise self._replaced(_SOURCE, "is on another filesystem than before")
@@ -83,7 +93,8 @@ class Ground:
 
     def check(self) -> str:
         """Why the source must be covered anew, "" if it need not. Raises RootError, RootReplaced."""
-        why, table = "", mounts()
+        why = ""
+        self._table = table = mounts()
         if self.source is not None:
             now = self._now(_SOURCE, table)
             if not self.source.filesystem.same(now.filesystem):
@@ -97,14 +108,16 @@ class Ground:
         return why
 
     def must_be_source(self, root: int) -> None:
-        """Raises RootReplaced if the open source is not what ``check`` has just found by its path."""
-        if self.source is not None and not self.source.is_open_at(root):
+        """Raises RootReplaced if the open source is not the one that is covered."""
+        if self.source is not None and not self.source.same(identity(root, self._table)):
             raise self._replaced(_SOURCE, "is not the directory it was")
 
     def must_be_destination(self, root: int, *, fresh: bool) -> None:
-        """Raises RootReplaced if the open destination is not what ``check`` has just found by its path, or
-        is ``fresh``, without a trace of us: a directory made anew may well get the same inode number."""
-        if self.destination is not None and (fresh or not self.destination.is_open_at(root)):
+        """Raises RootReplaced if the open destination is not the one that was followed until now, or is
+        ``fresh``, without a trace of us: then it is not either."""
+        if self.destination is None:
+            return
+        if fresh or not self.destination.same(identity(root, self._table)):
             raise self._replaced(_DESTINATION, "is not the directory it was")
 
     def accept(self) -> None:
@@ -114,10 +127,13 @@ class Ground:
 
     def _check_mounts(self, table: Iterable[Mount]) -> bool:
         """Whether there are new ones; they are remembered. Raises RootReplaced for one that went."""
-        if not self._look_for_mounts:
-            return False
         source = self._paths[_SOURCE]
-        now = below(source, table)
+        found = below(source, table).items()
+        now = {path: mount for path, mount in found if not is_outside(path, self._excludes)}
+        if self._one_file_system:  # they are out of scope; what was beneath one that went is in it
+            gone = self._mounts.keys() - now.keys()
+            self._mounts = {path: _seen(source, path, mount) for path, mount in now.items()}
+            return bool(gone)
         for path, filesystem in self._mounts.items():
             again = now.get(path)
             if again is None or not _seen(source, path, again).same(filesystem):
@@ -144,6 +160,11 @@ class Ground:
             f"Bring it back, or accept what is there now: atomsync resume {shown(self._paths[_DESTINATION])}"
         )
         return RootReplaced(f"not following the {role}", f"{shown(path)} {why}", hint)
+
+
+def is_outside(path: str, excludes: Callable[[str], bool] | None) -> bool:
+    """Whether a directory, or one above it, is excluded."""
+    return excludes is not None and any(excludes(above) for above in (path, *ancestors(path)))
 
 
 def _seen(source: str, path: str, mount: Mount) -> Filesystem:

@@ -6,13 +6,20 @@ time. What only somebody else can bring back (a root, a filesystem) is looked fo
 
 from __future__ import annotations
 
-from atomsync.errors import AtomSyncError, GuardTripped, RootError, RootReplaced, StoreLocked
+from atomsync.errors import (
+    AtomSyncError,
+    GuardTripped,
+    RootError,
+    RootReplaced,
+    RootsOverlap,
+    StoreLocked,
+)
 
 FIRST_S = 1.0
 LONGEST_S = 60.0
 LOCKED_LONGEST_S = 2.0  # another process at work on the store is soon done
 
-GONE = (RootError, RootReplaced)
+GONE = (RootError, RootReplaced, RootsOverlap)
 
 
 class Trouble:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from atomsync.errors import RootError, RootsOverlap, from_oserror
+from atomsync.errors import RootError, RootsOverlap, UsageError, from_oserror
 from atomsync.fs.roots import is_dir
 from atomsync.tree.path import shown
 
@@ -18,6 +18,9 @@ def check_roots(source: str, destination: str, state_dir: str | None = None) -> 
 
 
 def _check_roots(source: str, destination: str, state_dir: str | None) -> None:
+    for name, path in (("SRC", source), ("DST", destination), ("--state-dir", state_dir)):
+        if path == "":
+            raise RootError(f"cannot use {name}", "it is empty", "Is a variable in the command line unset?")
     if not is_dir(source):
         why = "it does not exist" if not os.path.lexists(source) else "it is not a directory"
         raise RootError(
@@ -35,6 +38,15 @@ def _check_roots(source: str, destination: str, state_dir: str | None) -> None:
             f"{shown(above)} does not exist",
             "Make it first; only the last component of DST is made.",
         )
+    if state_dir is not None and not is_dir(destination):
+        _check_device(state_dir, above)
+    check_overlap(source, destination, state_dir)
+    with os.scandir(source):
+        pass
+
+
+def check_overlap(source: str, destination: str, state_dir: str | None = None) -> None:
+    """Raises RootsOverlap, judged by what the paths lead to now; OSError."""
     pairs = [("SRC", source, "DST", destination)]
     if state_dir is not None:
         pairs += [("SRC", source, "--state-dir", state_dir), ("DST", destination, "--state-dir", state_dir)]
@@ -46,8 +58,17 @@ def _check_roots(source: str, destination: str, state_dir: str | None) -> None:
                 relation.format(name, other_name),
                 "Choose directories that do not contain each other.",
             )
-    with os.scandir(source):
-        pass
+
+
+def _check_device(state_dir: str, above: str) -> None:
+    """Before DST is made: where it would be, ``above``, the state directory must fit."""
+    place = state_dir if is_dir(state_dir) else os.path.dirname(os.path.abspath(state_dir))
+    if is_dir(place) and os.stat(place).st_dev != os.stat(above).st_dev:
+        raise UsageError(
+            f"cannot keep the state in {shown(state_dir)}",
+            "it is not on the destination's filesystem, and renames do not cross filesystems",
+            "Choose another --state-dir.",
+        )
 
 
 def _relation(one: str, other: str) -> str:

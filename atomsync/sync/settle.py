@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import NamedTuple
 
 from atomsync.errors import GuardTripped, SourceUnstable
 from atomsync.plan.guards import check_displaced
@@ -26,7 +27,14 @@ _TRIES = 4
 _PAUSE_S = 0.1
 
 Settled = tuple[Comparison, tuple[str, ...]]  # and the paths left as they are, for they kept changing
-More = Callable[[Collection[str]], Mapping[str, int]]
+
+
+class Heard(NamedTuple):
+    """What was heard while a unit was made. ``looks``: where else to look, for what it is about to remove
+    may only have moved; ``written``: files in it that somebody writes to by now."""
+
+    looks: Mapping[str, int]
+    written: frozenset[str]
 
 
 def settle(unit: UnitOfWork, origin: Source, rules: Rules, on_unstable: str, phases: Phases) -> Settled:
@@ -49,20 +57,27 @@ def settle(unit: UnitOfWork, origin: Source, rules: Rules, on_unstable: str, pha
 
 
 def settle_look(
-    unit: UnitOfWork, origin: Source, rules: Rules, look: Look, phases: Phases, more: More
+    unit: UnitOfWork,
+    origin: Source,
+    rules: Rules,
+    look: Look,
+    phases: Phases,
+    heard: Callable[[Comparison], Heard],
 ) -> Settled:
     """Where ``look`` says, for a caller who hears of whatever changes meanwhile.
 
-    So directories are taken as they were read, and a file that changes is left out at once. ``more`` is
-    asked, for the paths about to be removed, where else to look: they may just have moved.
+    So directories are taken as they were read, and a file that changes is left out at once. What was
+    ``heard`` is asked last, when all is staged: a file that rests while it is copied may be half written
+    all the same, by somebody who began after the batch was made.
     """
     rules = rules._replace(skipped=rules.skipped | look.held)
     unstable: set[str] = set()
     for _ in range(3 * _TRIES):
         found, unstable = _round(unit, origin, rules, phases, look)
         unstable -= _directories(found) | set(found.unstable)
-        gone = [change.path for change in found.changes if change.new is None]
-        missed = {path: reach for path, reach in more(gone).items() if look.reaches.get(path, -1) < reach}
+        looks, written = heard(found)
+        unstable |= written - rules.skipped
+        missed = {path: reach for path, reach in looks.items() if look.reaches.get(path, -1) < reach}
         if not unstable and not missed:
             return found, tuple(sorted(rules.skipped - look.held))
         rules = rules._replace(skipped=rules.skipped | unstable)

@@ -32,6 +32,7 @@ class Batch(NamedTuple):
 
     ``held``: what does not rest yet; the looks must leave it alone, wherever they meet it. ``moves``: new
     path → path before, for all below a directory too. ``since_s``: when the oldest of its hints was given.
+    ``impatient``: those that do not rest, and are to be tried all the same, for they never do.
     """
 
     looks: Mapping[str, int]
@@ -39,6 +40,7 @@ class Batch(NamedTuple):
     moves: Mapping[str, str]
     unannounced: frozenset[str]
     since_s: float
+    impatient: frozenset[str] = frozenset()
 
 
 class _Record:
@@ -146,6 +148,14 @@ class Batcher:
         if moved_from:
             self._move(hint, now_s)
 
+    def add_at_once(self, hint: Hint, now_s: float) -> None:
+        """A hint that is due now, and waits for nothing to rest."""
+        self.add(hint, now_s)
+        record = self._record_at(hint.path)
+        if record is not None:
+            record.first_s = record.last_s = now_s - max(self._patience_s, self._limits.settle_s)
+            self._fresh_s = min(self._fresh_s, record.first_s)
+
     def put_back(self, batch: Batch, now_s: float) -> None:
         """Pending again, and as old as it was: what rested still rests, and may be due at once."""
         for path, reach in batch.looks.items():
@@ -210,12 +220,18 @@ class Batcher:
             self._moves.given(looks.get if self._count else None),
             frozenset(path for path in looks if not taken[path].announced),
             since_s,
+            frozenset(path for path in looks if not self._is_settled(taken[path], now_s)),
         )
 
     def pending_from(self, paths: Collection[str]) -> dict[str, int]:
         """The looks pending where one of these, or what is above or below one, was moved to: path → reach."""
         looks = (covering(place, self._reach_at) for place in self._moves.places_of(paths))
         return {look: self._reach_at(look) or ENTRY for look in looks if look is not None}
+
+    def is_written(self, path: str) -> bool:
+        """Whether somebody was heard to write to ``path``, and not to close it."""
+        record = self._record_at(path)
+        return record is not None and record.writing
 
     def is_announced(self, path: str) -> bool:
         """Whether an event told of ``path`` or of what is above or below it: one may go with the other."""
@@ -320,8 +336,10 @@ class Batcher:
 
     # -- time
     def _rests(self, record: _Record, now_s: float) -> bool:
-        settled = not record.writing and record.last_s + self._limits.settle_s <= now_s
-        return settled or record.patient_from_s() + self._patience_s <= now_s
+        return self._is_settled(record, now_s) or record.patient_from_s() + self._patience_s <= now_s
+
+    def _is_settled(self, record: _Record, now_s: float) -> bool:
+        return not record.writing and record.last_s + self._limits.settle_s <= now_s
 
     def _fresh_due_s(self) -> float:
         if self._fresh_s == inf:

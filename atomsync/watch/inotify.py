@@ -350,9 +350,10 @@ class InotifyWatcher:
         self._hear(Hint(path))
 
     def _is_written(self, path: str) -> bool | None:
-        """Of a name that was made, with no other event yet: a new file is open and will be closed.
+        """Of a name that was made, with no other event yet: a new, empty file is open and will be closed.
 
-        A link or a special file is not, nor is a further name of a file: no other event will come. One
+        A link or a special file is not, nor is a further name of a file, also if the first is gone again
+        (so git makes its objects): no other event will come. What is written gives an event of its own. One
         look costs 2 µs, or the 5 ms until a busy thread gives the interpreter back: so not thousands.
         """
         if self._looking_s > _LOOKING_S:
@@ -364,7 +365,8 @@ class InotifyWatcher:
             return None
         finally:
             self._looking_s += time.monotonic() - start_s
-        return True if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 else None
+        new = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size == 0
+        return True if new else None
 
     def _say_tree(self, node: Node) -> None:
         path = self._covered.path(node)

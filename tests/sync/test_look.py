@@ -19,7 +19,7 @@ from atomsync.sync.compare import Rules
 from atomsync.sync.look import Look
 from atomsync.sync.phases import Phases
 from atomsync.sync.push import committed, opened_source, ownership
-from atomsync.sync.settle import settle_look
+from atomsync.sync.settle import Heard, settle_look
 from atomsync.unit.work import UnitOfWork
 from atomsync.watch.hint import ENTRY, NAMES, TREE
 
@@ -34,7 +34,7 @@ def look_push(
     delete: bool = True,
     rest_ns: int = 0,
     filters: Filters | None = None,
-    more: Callable[[Any], Mapping[str, int]] = lambda removed: {},
+    heard: Callable[[Any], Heard] = lambda found: Heard({}, frozenset()),
     **look: Any,
 ) -> Report:
     """Push what the paths point to; by name only, unless they come with a reach."""
@@ -46,7 +46,7 @@ def look_push(
         opened_source(PosixDisk(), str(src)) as origin,
         UnitOfWork(open_store(dst), source=origin, progress=phases) as unit,
     ):
-        settled = settle_look(unit, origin, rules, Look(reaches, **look), phases, more)
+        settled = settle_look(unit, origin, rules, Look(reaches, **look), phases, heard)
         return committed(unit, settled, phases)
 
 
@@ -309,14 +309,23 @@ def test_what_is_about_to_go_is_asked_for_elsewhere_first(
     (src / "a/one").rename(src / "uno")
     asked = []
 
-    def more(removed: Any) -> Mapping[str, int]:
-        asked.append(list(removed))
-        return {"uno": ENTRY} if len(asked) == 1 else {}
+    def heard(found: Any) -> Heard:
+        asked.append([change.path for change in found.changes if change.new is None])
+        return Heard({"uno": ENTRY} if len(asked) == 1 else {}, frozenset())
 
-    report = look_push(src, dst, ["a/one"], more=more)
+    report = look_push(src, dst, ["a/one"], heard=heard)
     assert asked[0] == ["a/one"]
     assert visible(report) == ["a/one", "uno"]
     assert_same_tree(src, dst)
+
+
+def test_what_somebody_writes_to_by_now_is_left_out_however_still_it_holds(pair: tuple[Path, Path]) -> None:
+    src, dst = pair
+    (src / "a/one").write_bytes(b"half of it")
+    (src / "a/two").write_bytes(b"whole")
+    report = look_push(src, dst, ["a/one", "a/two"], heard=lambda found: Heard({}, frozenset({"a/one"})))
+    assert visible(report) == ["a/two"]
+    assert report.skipped == ("a/one",)
 
 
 def test_an_emptied_source_removes_nothing(pair: tuple[Path, Path], snapshot: Any) -> None:

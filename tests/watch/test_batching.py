@@ -725,6 +725,25 @@ def test_one_who_never_closes_is_waited_for_from_when_he_began() -> None:
     assert taken(source, 8.5).looks == {"log": ENTRY}
 
 
+def test_what_is_taken_at_the_end_of_its_patience_is_known_by_that() -> None:
+    source = batcher(Limits(settle_s=1, max_wait_s=4))
+    write(source, "log", 0.0)
+    source.add(Hint("rests"), 0.0)
+    assert taken(source, 4.0).impatient == frozenset()
+    assert source.is_written("log")
+    assert taken(source, 8.0).impatient == {"log"}
+    assert not source.is_written("log")
+
+
+def test_what_is_wanted_at_once_waits_for_nothing_and_takes_nothing_along() -> None:
+    source = batcher()
+    write(source, "a/open", 0.0)
+    source.add_at_once(EVERYWHERE, 0.0)
+    assert source.due_s() is not None
+    batch = taken(source, 0.0)
+    assert (batch.looks, batch.held, batch.since_s) == ({"": TREE}, {"a/open"}, 0.0)
+
+
 # -- what an event told of
 
 
