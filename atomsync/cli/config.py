@@ -85,6 +85,13 @@ def read(path: str, command: click.Command) -> Config:
                 f"destination {shown(each.destination)} is that of number {other} too",
                 "Two sources in one destination would undo each other's work.",
             )
+        inside = next((outer for outer in pairs if each.place.startswith(f"{outer.place}/")), None)
+        if inside is not None:
+            reader.refuse(
+                f"[[sync]] number {at}",
+                f"destination {shown(each.destination)} lies in that of number {pairs.index(inside) + 1}",
+                "Two sources in one destination would undo each other's work.",
+            )
     return Config(tuple(pairs), metrics)
 
 

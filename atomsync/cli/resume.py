@@ -16,8 +16,8 @@ from atomsync.tree.path import shown
 def command(dst: str, *, as_json: bool) -> int:
     """Let the watch of DST go on: after pause, or at once while it waits to try again.
 
-    SRC and DST are from now on what their names lead to: a directory that was put in the place of the
-    one it knew is taken for it.
+    If it waits because SRC or DST is not what it was, what is there now is accepted in its place. After a
+    pause nothing is accepted: should something have changed, the watch says so, and a second resume does.
 
     \b
     Example:

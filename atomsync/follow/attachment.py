@@ -54,8 +54,9 @@ class Attachment:
         """Whether everything is covered by events."""
         return not self._unheard()
 
-    def attach(self, device: int) -> None:
-        """Cover the source: what changes after this is heard, or polled. Raises AtomSyncError."""
+    def attach(self, device: int, check: Callable[[], None]) -> None:
+        """Cover the source: what changes after this is heard, or polled. Raises AtomSyncError, and whatever
+        ``check`` raises, which is called all the while."""
         self.detach()
         self._attached += 1
         self._proved = None
@@ -68,6 +69,7 @@ class Attachment:
             self._hear,
             excludes=excludes,
             device=device if self._options.one_file_system else None,
+            check=check,
         )
         try:
             self._silent = gives_no_events(self._source)

@@ -73,10 +73,12 @@ class Desk:
             self._changed.wait_for(lambda: self._batch_since_s is None or self._state == STOPPED)
 
     def resume(self) -> None:
-        """Go on; SRC and DST are from now on what their names lead to."""
+        """Go on, and try again at once. If it was not paused by hand, but waits for SRC or DST to be what
+        they were, they are from now on what their names lead to."""
         with self._changed:
+            self._accept = self._accept or (self._trouble.paused and not self._user_paused)
             self._user_paused = self._progress.pausing = False
-            self._accept = True
+            self._trouble.hurry()
             self._changed.notify_all()
 
     def flush(self, timeout_s: float | None) -> Flushed:
@@ -134,8 +136,10 @@ class Desk:
         with self._changed:
             before = self._batcher.due_s()
             self._batcher.add(hint, now)
-            if self._set_aside:
-                self._set_aside.pop(hint.path, None)
+            if self._set_aside and hint.path:  # it changed, or a directory above it did
+                top = f"{hint.path}/"
+                for path in [path for path in self._set_aside if f"{path}/".startswith(top)]:
+                    del self._set_aside[path]
             self._trouble.heard(now + self.options.settle_s)
             after = self._batcher.due_s()
             if before is None or (after is not None and after < before):

@@ -84,6 +84,7 @@ class Follower(Desk):
         self._caught_up = self._told_pause = False
         self._reattach = ""  # why a new watcher is needed
         self._told_moving: set[str] = set()
+        self._told_aside: dict[str, str] = {}
         self._told_gaps: tuple[str, ...] = ()
         now = time.monotonic()
         self._poll_at_s = self._tick_at_s = now
@@ -145,9 +146,11 @@ class Follower(Desk):
                 self._changed.wait(at - now)
 
     def _wake_at_s(self, now: float) -> float:
+        if self._user_paused != self._told_pause:
+            return now
         if self._user_paused:
-            return now + _TICK_S if self._told_pause else now
-        if self._trouble.next_try_s is not None:
+            return now + _TICK_S
+        if self._trouble.next_try_s is not None and self._trouble.next_try_s > now:
             return min(self._trouble.next_try_s, now + _TICK_S)
         if self._reattach or not self._caught_up:
             return now
@@ -165,7 +168,7 @@ class Follower(Desk):
         device = self._ground.settle_on_source()
         check_overlap(self.source, self.destination, self.options.state_dir)  # SRC may lead elsewhere now
         try:
-            self._attachment.attach(device)
+            self._attachment.attach(device, self._progress.check)
         except AtomSyncError:
             self._ground.check()  # if it has gone meanwhile, that is what is to be said
             raise
@@ -304,7 +307,9 @@ class Follower(Desk):
             return False
         with self._changed:
             self._set_aside[path] = str(error)
-        self._tell("set-aside", path=path, why=str(error))
+        if self._told_aside.get(path) != str(error):
+            self._told_aside[path] = str(error)
+            self._tell("set-aside", path=path, why=str(error))
         return True
 
     def _take_up_again(self) -> None:
@@ -318,6 +323,9 @@ class Follower(Desk):
         with self._changed:
             self._state = WATCHING
             was_not = self._trouble.over()
+            self._told_aside = {
+                path: why for path, why in self._told_aside.items() if path in self._set_aside
+            }
         if was_not:
             self._tell("resumed")
 

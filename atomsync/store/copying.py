@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections.abc import Callable
 from typing import NamedTuple
 
 import xxhash
@@ -106,8 +107,11 @@ def _transfer(
     return hasher.hexdigest() if offset == size else None
 
 
-def digest_file(disk: Disk, fd: int, *, media: bool = False) -> tuple[str, int]:
-    """``(digest, size)`` of an open file; with ``media``, of what the medium holds, where it can be asked."""
+def digest_file(
+    disk: Disk, fd: int, *, media: bool = False, check: Callable[[], None] | None = None
+) -> tuple[str, int]:
+    """``(digest, size)`` of an open file; with ``media``, of what the medium holds, where it can be asked.
+    ``check`` is called now and then, and may raise."""
     if media:
         disk.drop_cache(fd)
     hasher = xxhash.xxh3_128()
@@ -115,15 +119,17 @@ def digest_file(disk: Disk, fd: int, *, media: bool = False) -> tuple[str, int]:
     while data := disk.pread(fd, _CHUNK_BYTES, offset):
         hasher.update(data)
         offset += len(data)
+        if check is not None:
+            check()
     return hasher.hexdigest(), offset
 
 
-def digest_of(source: Source, path: str) -> str:
+def digest_of(source: Source, path: str, check: Callable[[], None] | None = None) -> str:
     """The digest of a source file now; "" if there is none any more."""
     try:
         fd = source.disk.open_file(*source.cursor.split(path))
         try:
-            return digest_file(source.disk, fd)[0]
+            return digest_file(source.disk, fd, check=check)[0]
         finally:
             source.disk.close(fd)
     except OSError as error:

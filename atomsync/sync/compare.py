@@ -295,7 +295,7 @@ class Comparer:
         try:
             fd = tree.disk.open_file(*tree.split(path))
             try:
-                return digest_file(tree.disk, fd)[0]
+                return digest_file(tree.disk, fd, check=self.progress.check)[0]
             finally:
                 tree.disk.close(fd)
         except (FileNotFoundError, NotADirectoryError):

@@ -109,7 +109,7 @@ def _round(
     for change in found.changes:
         unit.register(change)
     if look is not None and rules.delete:
-        _take_along(unit, origin, found, look)
+        _take_along(unit, origin, found, look, phases)
     unit.flush()
     phases.phase("check")
     young = _torn_within_a_tick(unit, origin, found, began_ns, phases)
@@ -117,7 +117,7 @@ def _round(
     return found, {*young, *found.unstable, *unit.unstable, *_moved(origin, found, phases)}
 
 
-def _take_along(unit: UnitOfWork, origin: Source, found: Comparison, look: Look) -> None:
+def _take_along(unit: UnitOfWork, origin: Source, found: Comparison, look: Look, phases: Progress) -> None:
     """A file that moved gets a second name at the destination instead of a copy, if it still is what was
     committed by its old name, to the digest, and that name goes or gets something else in this unit.
 
@@ -140,7 +140,9 @@ def _take_along(unit: UnitOfWork, origin: Source, found: Comparison, look: Look)
         if gone is None or gone.old is None:
             continue
         digest = session.manifest.digest(before)
-        if digest and gone.old[:SEEN] == change.new[:SEEN] and digest_of(origin, path) == digest:
+        if not digest or gone.old[:SEEN] != change.new[:SEEN]:
+            continue
+        if digest_of(origin, path, phases.check) == digest:
             unit.register(change._replace(new=change.new._replace(digest=digest)), Linked(before))
             del goes[before]  # two files that were one must not share an inode
 

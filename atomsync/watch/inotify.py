@@ -107,7 +107,7 @@ class _Reader(InotifyFD):
 
 class InotifyWatcher:
     """See ``Watcher``. ``excludes`` says of a directory's path whether to stay out of it; with ``device`` no
-    directory on another one (st_dev) is entered.
+    directory on another one (st_dev) is entered. ``check`` is called for every directory while it starts.
 
     ``hear`` is called with the watcher's lock held: it must not call back, and ``start``, ``retry`` and
     ``barrier`` must not be called by somebody who holds a lock that ``hear`` takes.
@@ -123,8 +123,9 @@ class InotifyWatcher:
         *,
         excludes: Callable[[str], bool] | None = None,
         device: int | None = None,
+        check: Callable[[], None] | None = None,
     ) -> None:
-        self._root, self._hear = root, hear
+        self._root, self._hear, self._check = root, hear, check
         self._reader: _Reader | None = None
         self._covered = Covered(root, self._watch, self._unwatch, excludes, device)
         self._lock = threading.Lock()  # of the tree, and of the order of what is heard
@@ -155,6 +156,7 @@ class InotifyWatcher:
             self._light()
             with self._lock:
                 self._covered.cover_all()
+                self._check = None
         except BaseException:
             self.stop()
             raise
@@ -218,6 +220,8 @@ class InotifyWatcher:
     def _watch(self, fd: int) -> int:
         if self._reader is None or self._stopped:
             raise OSError(errno.ECANCELED, "the watcher was stopped")
+        if self._check is not None:
+            self._check()
         return self._reader.watch(fd)
 
     def _unwatch(self, wd: int) -> None:

@@ -24,7 +24,7 @@ class Moves:
     def note(self, old: str, new: str, *, is_dir: bool) -> None:
         """``old`` went to ``new``, after all that is known already."""
         before = carried(old, self._origins)
-        if is_dir:
+        if is_dir and any(path == old or path.startswith(f"{old}/") for path in self._origins):
             self._origins = {carried(path, {old: new}): origin for path, origin in self._origins.items()}
         self._origins.pop(old, None)
         if before == new:

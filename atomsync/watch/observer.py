@@ -27,19 +27,21 @@ def watcher_for(
     *,
     excludes: Callable[[str], bool] | None = None,
     device: int | None = None,
+    check: Callable[[], None] | None = None,
 ) -> Watcher:
-    """The best watcher of this platform, not started. Raises UsageError without watchdog."""
+    """The best watcher of this platform, not started. Raises UsageError without watchdog. ``check`` is
+    called while it starts, and may raise to end that."""
     try:
         if platform.system() == "Linux":
             from atomsync.watch.inotify import InotifyWatcher
 
-            return InotifyWatcher(root, hear, excludes=excludes, device=device)
+            return InotifyWatcher(root, hear, excludes=excludes, device=device, check=check)
         return ObserverWatcher(root, hear)
     except ImportError as error:
         raise UsageError(
             f"cannot watch {shown(root)}",
             f"the package watchdog cannot be used: {error}",
-            "Install it with: pip install 'atomsync[watch]'; or poll instead: --poll",
+            "Install it with: pip install 'watchdog>=7.1'; or poll instead: --poll",
         ) from None
 
 

@@ -322,3 +322,11 @@ def test_the_example_in_the_documents_is_a_config_and_its_table_names_every_key(
     options = [option for option in watch.command.params if isinstance(option, click.Option)]
     known = keys([option for option in options if option.name not in PROCESS])
     assert named == {"source", "destination", "patterns", *known}
+
+
+def test_a_destination_inside_another_is_refused(tmp_path: Path) -> None:
+    text = '[[sync]]\nsource = "a"\ndestination = "d"\n[[sync]]\nsource = "b"\ndestination = "d/sub"\n'
+    path = tmp_path / "atomsync.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"number 2.*lies in that of number 1"):
+        read(str(path), watch.command)

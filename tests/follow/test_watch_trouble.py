@@ -641,3 +641,62 @@ def test_after_a_kill_at_any_moment_the_next_start_converges(
     last.settled()
     assert_same_tree(src, dst)
     assert open_store(str(dst)).status().unfinished == ""
+
+
+# -- found by reading
+
+
+def test_a_source_that_comes_to_hold_the_destination_is_not_followed(tmp_path: Path, follow: Follow) -> None:
+    """As with a disk that is not plugged in when the watch starts."""
+    source = tmp_path / "disk"
+    watch = follow(source, source / "backup", lasting=True, delete=True)
+    watch.wait_for("paused")
+    (source / "backup").mkdir(parents=True)
+    (source / "file").write_bytes(b"1")
+    watch.wait_until(lambda: "lies inside" in watch.status.why or watch.error is not None)
+    assert not (source / "backup/file").exists()
+
+
+def test_a_source_link_flipped_to_what_lies_in_the_destination_removes_nothing(
+    tmp_path: Path, dst: Path, follow: Follow
+) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/file").write_bytes(b"1")
+    (dst / "two").mkdir(parents=True)
+    link = tmp_path / "current"
+    link.symlink_to("one")
+    watch = follow(link, dst, delete=False)
+    watch.settled()
+    link.unlink()
+    link.symlink_to(dst / "two")
+    watch.wait_until(lambda: "lies inside" in watch.status.why)
+    assert (dst / "two").is_dir()
+
+
+def test_resume_after_a_pause_accepts_nothing(
+    src: Path, dst: Path, plant: Callable[..., Path], follow: Follow
+) -> None:
+    plant(src, {"file": b"1"})
+    watch = follow(src, dst)
+    watch.settled()
+    watch.follower.pause()
+    dst.rename(dst.with_name("aside"))
+    dst.mkdir()
+    watch.follower.resume()
+    watch.wait_until(lambda: "not the directory it was" in watch.status.why)
+    assert os.listdir(dst) == []
+    watch.follower.resume()
+    watch.settled()
+    assert (dst / "file").exists()
+
+
+def test_a_root_that_is_back_is_waited_for_without_spinning(src: Path, dst: Path, follow: Follow) -> None:
+    watch = follow(src, dst, settle_s=1.0, max_wait_s=3.0)
+    (src / "file").write_bytes(b"1")
+    watch.settled()
+    dst.rename(dst.with_name("aside"))
+    watch.wait_for("paused")
+    dst.with_name("aside").rename(dst)
+    began = time.process_time()
+    watch.wait_for("resumed")
+    assert time.process_time() - began < 0.5

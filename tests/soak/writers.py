@@ -173,12 +173,12 @@ class _Writer:
 
     # -- where all meet
     def _new_file(self) -> None:
-        self._new("f").write_bytes(self._record())
+        self._put(self._new("f"))
 
     def _save(self) -> None:
         path = self._new("fh")
         new = path.with_name(f"{path.name}.new{self._dice.random()}")
-        new.write_bytes(self._record())
+        self._put(new)
         new.replace(path)
 
     def _grow(self) -> None:
@@ -205,7 +205,7 @@ class _Writer:
         deep = top.joinpath(*(self._dice.choice(["da", "db"]) for _ in range(self._dice.randrange(1, 5))))
         deep.mkdir(parents=True)
         for directory in (deep, top):
-            (directory / "f").write_bytes(self._record())
+            self._put(directory / "f")
 
     def _rename(self) -> None:
         path = self._there()
@@ -232,6 +232,12 @@ class _Writer:
     def _move_in(self) -> None:
         name = self._dice.choice(os.listdir(self._outside) or ["none"])
         (self._outside / name).rename(self._new(name[0]))
+
+    def _put(self, path: Path) -> None:
+        """Always at the end, in one call: others may append to the same file just then."""
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+        os.write(fd, self._record())
+        os.close(fd)
 
     # -- what to do it to
     def _record(self) -> bytes:
