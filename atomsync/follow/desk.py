@@ -23,7 +23,7 @@ from atomsync.follow.watching import (
 )
 from atomsync.store.progress import Progress
 from atomsync.watch.batching import Batcher, Limits
-from atomsync.watch.hint import Hint
+from atomsync.watch.hint import TREE, Hint
 
 BY_HAND = "paused by hand; to go on: atomsync resume DST"
 BY_HAND_FLUSHED = Flushed(False, "", BY_HAND, RootReplaced.exit_status)
@@ -140,6 +140,7 @@ class Desk:
                 top = f"{hint.path}/"
                 for path in [path for path in self._set_aside if f"{path}/".startswith(top)]:
                     del self._set_aside[path]
+                    self._batcher.add(Hint(path, TREE), now)
             self._trouble.heard(now + self.options.settle_s)
             after = self._batcher.due_s()
             if before is None or (after is not None and after < before):

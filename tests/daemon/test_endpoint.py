@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import pytest
 from atomsync.daemon import endpoint
 from atomsync.daemon.client import ask
 from atomsync.daemon.endpoint import Endpoint
-from atomsync.daemon.places import own_place, places, socket_name
+from atomsync.daemon.places import own_place, places, socket_names
 from atomsync.errors import (
     AccessError,
     AtomSyncError,
@@ -51,10 +52,27 @@ def echo(request: Mapping[str, Any], _listens: Callable[[], bool]) -> Mapping[st
 def connect(runtime: Path, dst: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     here = os.open(runtime, os.O_RDONLY)
-    connection.connect(f"/proc/self/fd/{here}/{socket_name(str(dst))}.socket")
+    connection.connect(f"/proc/self/fd/{here}/{socket_names(str(dst))[0]}.socket")
     os.close(here)
     connection.settimeout(20)
     return connection
+
+
+@contextlib.contextmanager
+def watch_elsewhere(dst: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has the endpoint of ``dst``, and ends on its own at the end."""
+    line = [sys.executable, "-c", HOLD, dst]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+
+
+def answers(dst: Path) -> bool:
+    try:
+        return bool(ask(str(dst), "status"))
+    except NotWatched:
+        return False
 
 
 def said(connection: socket.socket, data: bytes) -> dict[str, Any]:
@@ -192,23 +210,53 @@ def test_slow_and_silent_askers_keep_nobody_else_waiting_and_are_cut_off(
             connection.close()
 
 
-def test_more_connections_than_there_is_room_for_are_refused_and_the_room_comes_back(
+def test_more_connections_than_there_is_room_for_are_told_so_and_the_room_comes_back(
     dst: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., Any]
 ) -> None:
     monkeypatch.setattr(endpoint, "_CONNECTIONS_MAX", 3)
 
-    def answers() -> bool:
-        try:
+    def has_room() -> bool:
+        with contextlib.suppress(TimedOut):
             return bool(ask(str(dst), "status"))
-        except NotWatched:
-            return False
+        return False
 
     with Endpoint(str(dst), echo):
         idle = [connect(runtime, dst) for _ in range(3)]
-        wait_until(lambda: not answers())
+        for _ in range(100):  # whether it is refused before it has sent its request, or after
+            with pytest.raises(TimedOut, match="too many ask it at once"):
+                ask(str(dst), "status")
         for connection in idle:
             connection.close()
-        wait_until(answers)
+        wait_until(has_room)
+
+
+def test_flushes_that_wait_leave_room_for_other_questions(
+    dst: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(endpoint, "_CONNECTIONS_MAX", 4)
+    monkeypatch.setattr(endpoint, "_FLUSHES_MAX", 2)
+    waiting, over = threading.Semaphore(0), threading.Event()
+
+    def waits(request: Mapping[str, Any], _listens: Callable[[], bool]) -> Mapping[str, Any]:
+        if request["verb"] == "flush":
+            waiting.release()
+            over.wait(20)
+        return {"heard": request["verb"]}
+
+    with Endpoint(str(dst), waits):
+        flushes = [connect(runtime, dst) for _ in range(2)]
+        for connection in flushes:
+            connection.sendall(b'{"verb": "flush"}\n')
+            assert waiting.acquire(timeout=20)
+        for _ in range(5):  # those that are refused take no room either
+            with pytest.raises(TimedOut, match="too many wait for a flush"):
+                ask(str(dst), "flush")
+        assert ask(str(dst), "pause") == {"heard": "pause"}
+        over.set()
+        for connection in flushes:
+            assert json.loads(connection.makefile("rb").readline()) == {"heard": "flush"}
+            connection.close()
+        assert ask(str(dst), "flush") == {"heard": "flush"}, "their room comes back"
 
 
 def test_an_asker_that_goes_away_before_its_answer_leaves_no_thread_behind(
@@ -245,6 +293,26 @@ def test_a_second_watch_is_refused_also_with_another_runtime_directory(
             pass
 
 
+def test_a_watch_keeps_both_names_of_a_link_that_is_flipped(tmp_path: Path) -> None:
+    link, one, two = tmp_path / "dst", tmp_path / "one", tmp_path / "two"
+    link.symlink_to("one")
+    with watch_elsewhere(link) as first:
+        link.unlink()
+        link.symlink_to("two")
+        for name in (link, one):
+            assert ask(str(name), "status") == {"who": "the first"}
+            with pytest.raises(StoreLocked, match=f"process {first.pid} "), Endpoint(str(name), echo):
+                pass
+        assert not answers(two), "it was never told of it"
+        with Endpoint(str(two), echo):
+            assert ask(str(link), "status") == {"who": "the first"}, "the name as given comes first"
+    assert not answers(link)
+    assert not answers(one)
+    for name in (link, one):
+        with Endpoint(str(name), echo):
+            assert answers(name)
+
+
 def test_two_destinations_have_a_watch_each(tmp_path: Path) -> None:
     with Endpoint(str(tmp_path / "a"), echo), Endpoint(str(tmp_path / "b"), echo):
         assert ask(str(tmp_path / "a"), "status")
@@ -252,17 +320,13 @@ def test_two_destinations_have_a_watch_each(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_watch_left_is_taken_over(dst: Path, runtime: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, dst], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as first:
-        assert first.stdout is not None
-        assert first.stdout.readline() == "ready\n"
+    with watch_elsewhere(dst) as first:
         assert ask(str(dst), "status") == {"who": "the first"}
         with pytest.raises(StoreLocked, match=f"process {first.pid} "), Endpoint(str(dst), echo):
             pass
         first.send_signal(signal.SIGKILL)
         first.wait()
-    assert (runtime / f"{socket_name(str(dst))}.socket").exists(), "it had no time to tidy up"
+    assert (runtime / f"{socket_names(str(dst))[0]}.socket").exists(), "it had no time to tidy up"
     with pytest.raises(NotWatched):
         ask(str(dst), "status")
     with Endpoint(str(dst), echo):
@@ -273,7 +337,7 @@ def test_what_a_killed_watch_left_is_taken_over(dst: Path, runtime: Path) -> Non
 def test_the_socket_is_ours_alone(dst: Path, runtime: Path) -> None:
     with Endpoint(str(dst), echo):
         assert runtime.stat().st_mode & 0o777 == 0o700
-        assert (runtime / f"{socket_name(str(dst))}.socket").stat().st_mode & 0o777 == 0o600
+        assert (runtime / f"{socket_names(str(dst))[0]}.socket").stat().st_mode & 0o777 == 0o600
     assert [path.suffix for path in runtime.iterdir()] == [".lock"]
 
 
@@ -286,6 +350,71 @@ def test_a_runtime_directory_with_a_long_path_is_no_trouble(
     with Endpoint(str(dst), echo):
         assert ask(str(dst), "status")
         assert any(deep.iterdir())
+
+
+@pytest.mark.parametrize("what", ["runtime", "runtime/*", "runtime/*.socket", "runtime/*.lock"])
+def test_what_a_cleaner_removed_is_made_anew(
+    what: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wait_until: Callable[..., Any],
+) -> None:
+    monkeypatch.setattr(endpoint, "_LOOK_S", 0.05)
+    link, one = tmp_path / "dst", tmp_path / "one"
+    link.symlink_to("one")
+    with Endpoint(str(link), echo):
+        files = sorted((tmp_path / "runtime").iterdir())
+        assert len(files) == 4
+        for path in list(tmp_path.glob(what)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        wait_until(lambda: sorted((tmp_path / "runtime").glob("*")) == files)
+        wait_until(lambda: answers(link) and answers(one))
+        with pytest.raises(StoreLocked, match=f"process {os.getpid()} "), Endpoint(str(one), echo):
+            pass
+    assert not answers(link)
+
+
+def test_a_watch_that_cannot_be_reached_again_goes_on_and_is_found_when_it_can(
+    dst: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(endpoint, "_LOOK_S", 0.05)
+    monkeypatch.setattr("atomsync.daemon.places.places", lambda: [str(runtime)])
+    before = threading.active_count()
+    with Endpoint(str(dst), echo):
+        shutil.rmtree(runtime)
+        runtime.write_bytes(b"in the way")
+        wait_until(lambda: threading.active_count() == before + 1)  # it has given up the old door
+        runtime.unlink()
+        wait_until(lambda: answers(dst))
+        shutil.rmtree(runtime)
+        runtime.write_bytes(b"in the way")
+        wait_until(lambda: threading.active_count() == before + 1)
+    wait_until(lambda: threading.active_count() == before)
+
+
+def test_a_watch_that_came_in_between_is_left_alone(
+    dst: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(endpoint, "_LOOK_S", 0.05)
+    before = threading.active_count()
+    with contextlib.ExitStack() as stack:
+        with Endpoint(str(dst), echo):
+            runtime.rename(runtime.with_name("away"))  # in one step: the other one is there before the look
+            (runtime.with_name("away")).joinpath("away").touch()
+            stack.enter_context(watch_elsewhere(dst))
+            wait_until(lambda: threading.active_count() == before + 1)
+            assert ask(str(dst), "status") == {"who": "the first"}
+        assert ask(str(dst), "status") == {"who": "the first"}
+
+
+def test_its_files_look_used_to_a_cleaner(
+    dst: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(endpoint, "_LOOK_S", 0.05)
+    with Endpoint(str(dst), echo):
+        for path in runtime.iterdir():
+            os.utime(path, (0, 0))
+        wait_until(lambda: all(min(s.st_atime, s.st_mtime) for s in map(os.stat, runtime.iterdir())))
 
 
 def test_root_does_not_look_where_others_could_have_prepared_something(
@@ -335,7 +464,7 @@ def test_another_user_is_not_answered(
     with Endpoint(str(dst), echo):
         (public_dir / "run").chmod(0o755)
         assert as_nobody("ask(sys.argv[1], 'pause')", dst).startswith("AccessError")
-        name = f"{socket_name(str(dst))}.socket"
+        name = f"{socket_names(str(dst))[0]}.socket"
         (public_dir / "run" / name).chmod(0o666)  # a mode that lets everybody in is not relied on
         assert as_nobody("ask(sys.argv[1], 'pause')", dst).startswith("AccessError cannot answer")
         assert ask(str(dst), "status")
@@ -367,7 +496,7 @@ def test_a_directory_that_somebody_else_prepared_is_neither_used_nor_asked(
     os.chown(trap, 1, 1)
     trap.chmod(0o777)
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as listening:
-        path = trap / f"{socket_name(str(public_dir / 'dst'))}.socket"
+        path = trap / f"{socket_names(str(public_dir / "dst"))[0]}.socket"
         listening.bind(str(path))
         listening.listen()
         path.chmod(0o777)

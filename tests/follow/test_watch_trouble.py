@@ -425,6 +425,8 @@ def test_a_flush_names_the_file_that_never_rests(
             watch.wait_until(lambda: (src / "log").exists())
             (src / "beside").write_bytes(b"2")
             flushed = watch.follower.flush(30)
+            while flushed.committed:  # on a busy machine even this writer rests now and then
+                flushed = watch.follower.flush(30)
             assert writer.poll() is None
             assert (dst / "beside").exists()
             assert watch.follower.flush(0.01).exit_status == 30
