@@ -43,7 +43,7 @@ class AtomSyncError(Exception):
 
     ``what`` says what could not be done and to which path, ``why`` the reason, ``hint`` the next
     step for the person (naming the flag that overrides, where there is one). ``path`` is the one path of
-    the source that is at fault, if it is one: without it the others could go on.
+    the source that is at fault, if it is one: without it, and those in ``also``, the others could go on.
     """
 
     exit_status: ClassVar[int] = 70
@@ -53,6 +53,7 @@ class AtomSyncError(Exception):
         super().__init__(what)
         self.what, self.why, self.hint = what, why, hint
         self.path: str | None = None
+        self.also: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return (f"{self.what}: {self.why}" if self.why else self.what) + (

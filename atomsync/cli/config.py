@@ -67,6 +67,8 @@ def read(path: str, command: click.Command) -> Config:
     reader.known(daemon, ("metrics",), "[daemon]")
     metrics = reader.converted(address, daemon["metrics"], "[daemon]", "metrics") if daemon else None
     tables = found.get("sync")
+    if isinstance(tables, dict):
+        reader.refuse("[sync]", "it must be written [[sync]]", "There may be several, one for each pair.")
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         reader.refuse("", "it has no pairs", "A pair is a table [[sync]] with source and destination.")
     options = [

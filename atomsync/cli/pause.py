@@ -22,6 +22,6 @@ def command(dst: str, *, as_json: bool) -> int:
     Example:
       atomsync pause /srv/www && edit-by-hand /srv/www; atomsync resume /srv/www
     """
-    found = ask(dst, "pause")
+    found = ask(dst, "pause", patience_s=None)  # a commit may take its time, and the pause holds already
     click.echo(records.switched(found["state"]) if as_json else f"paused: {shown(dst)}")
     return 0

@@ -37,6 +37,8 @@ def watch(
         return
     plain: dict[str, object] = {**where}
     for name, value in fields.items():
+        if name == "news":  # what a person need not read again, a program may
+            continue
         if isinstance(value, AtomSyncError):
             plain |= _error(value)
         elif isinstance(value, Coverage):

@@ -18,10 +18,10 @@ from atomsync.tree.path import shown
 _LISTED_MAX = 10
 _EVENTS = {"held": "still being written, held back", "missed": "found by a rescan, no event had told of them"}
 _COUNTED = {
-    "overflows": "overflows",
-    "reattached": "times attached anew",
-    "rescans": "rescans",
-    "missed": "changes missed by events",
+    "overflows": "overflow",
+    "reattached": "re-attachment",
+    "rescans": "rescan",
+    "missed": "missed change",
 }
 
 
@@ -124,15 +124,18 @@ def watch(event: str, fields: Mapping[str, Any], *, verbose: bool) -> Iterator[t
     """The lines for what a watch tells, and whether each is trouble or a notice."""
     if event == "synced":
         report: Report = fields["report"]
-        for line in notices(report):
+        for line in notices(report._replace(skipped=())):  # "held" tells of those
             yield line, True
         if verbose:
             for line in changes(report.changes):
                 yield line, False
-        lag = f" · lag {fields['lag_s'] * 1000:.0f} ms" if "lag_s" in fields else ""
+        lag = f" · lag {fields['lag_s']:.2f} s" if "lag_s" in fields else ""
         yield summary(report, phases=verbose).replace("\n", " · ") + lag, False
     elif event == "retrying":
-        yield f"{_on_one_line(fields['error'])} · next try in {fields['next_try_s']:.1f} s", True
+        what, *hint = str(fields["error"]).splitlines()
+        yield f"{shown(what)} · next try in {fields['next_try_s']:.1f} s", True
+        if fields.get("news"):  # a hint is read once
+            yield from ((shown(line), True) for line in hint)
     elif event == "reload-failed":
         yield f"going on as before: {_on_one_line(fields['error'])}", True
     elif event == "coverage":
@@ -147,13 +150,15 @@ def watch(event: str, fields: Mapping[str, Any], *, verbose: bool) -> Iterator[t
             event == "missed",
         )
     elif event == "set-aside":
-        yield f"set aside: {shown(fields['path'] or '.')}: {shown(fields['why'])}", True
+        yield f"set aside: {shown(fields['path'] or '.')}: {_on_one_line(fields['why'])}", True
     elif event == "metrics":
         yield f"metrics at {fields['url']}", False
     elif event == "reloaded":
         yield "config read again: {kept} kept, {started} started, {stopped} stopped".format(**fields), False
     else:
-        yield event + (f": {_on_one_line(fields['why'])}" if fields.get("why") else ""), event == "paused"
+        why, *hint = str(fields.get("why", "")).splitlines() or [""]
+        yield event + (f": {shown(why)}" if why else ""), event == "paused"
+        yield from ((shown(line), True) for line in hint)
 
 
 def watched(found: Mapping[str, Any]) -> Iterator[str]:
@@ -166,28 +171,38 @@ def watched(found: Mapping[str, Any]) -> Iterator[str]:
     for gap in found["coverage"]["gaps"]:
         yield f"  gap: {shown(gap)}"
     yield (
-        f"lag: {found['lag_s']:.1f} s · {found['queue']:,} hints wait · {found['units']:,} units"
-        f" · {size(found['bytes'])} since it started"
+        f"lag: {found['lag_s']:.1f} s · {counted(found['queue'], 'hint')} waiting"
+        f" · {counted(found['units'], 'unit')} · {size(found['bytes'])} since it started"
     )
     if found["held"]:
         yield f"still being written: {_some([shown(path) for path in found['held']])}"
     for path, why in found["set_aside"].items():
-        yield f"set aside: {shown(path or '.')}: {shown(why)}"
+        yield f"set aside: {shown(path or '.')}: {_on_one_line(why)}"
     if found["errors"]:
         again = "" if found["next_try_s"] is None else f" · next try in {found['next_try_s']:.1f} s"
-        yield f"errors: {found['errors']:,} · the last: {_on_one_line(found['last_error'])}{again}"
+        last = (
+            "" if found["last_error"] == found["why"] else f" · the last: {_on_one_line(found['last_error'])}"
+        )
+        yield f"errors: {found['errors']:,}{last}{again}"
 
 
 def _coverage(found: Mapping[str, Any]) -> str:
     told = [
         "complete" if found["complete"] else "with gaps",
         f"by {found['mode']}",
-        f"{found['directories']:,} directories",
+        counted(found["directories"], "directory"),
     ]
     if found["proved_s"] is not None:
         told.append(f"proved {found['proved_s']:.0f} s ago")
-    told += [f"{found[name]:,} {text}" for name, text in _COUNTED.items() if found[name]]
+    told += [counted(found[name], noun) for name, noun in _COUNTED.items() if found[name]]
     return " · ".join(told)
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 unit``, ``2 units``, ``3 directories``."""
+    if count != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun}"
 
 
 def _on_one_line(text: object) -> str:

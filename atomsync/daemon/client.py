@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import socket
@@ -9,7 +10,7 @@ import time
 from typing import Any
 
 from atomsync import errors
-from atomsync.daemon.places import open_places, socket_name, socket_path
+from atomsync.daemon.places import open_places, socket_names, socket_path
 from atomsync.errors import AccessError, AtomSyncError, NotWatched, TimedOut
 from atomsync.fs.posix import PosixDisk
 from atomsync.tree.path import shown
@@ -31,7 +32,8 @@ def ask(destination: str, verb: str, *, patience_s: float | None = 5.0, **fields
     with _connected(destination) as connection:
         try:
             connection.settimeout(patience_s)
-            connection.sendall(json.dumps({"verb": verb, **fields}).encode() + b"\n")
+            with contextlib.suppress(ConnectionError):  # sent away at the door: the answer says why
+                connection.sendall(json.dumps({"verb": verb, **fields}).encode() + b"\n")
             with connection.makefile("rb") as file:
                 answer = json.loads(file.readline())
         except TimeoutError:
@@ -61,18 +63,20 @@ def error_of_status(exit_status: int, what: str, why: str) -> AtomSyncError:
 
 def _connected(destination: str) -> socket.socket:
     refused = False
+    names = socket_names(destination)
     for place, directory in open_places(PosixDisk()):
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            _connect(connection, socket_path(directory, f"{socket_name(destination)}.socket", place))
-            return connection
-        except OSError as error:  # missing, stale, or not ours
-            connection.close()
-            refused = refused or isinstance(error, PermissionError)
-            if isinstance(error, BlockingIOError):
-                raise TimedOut(
-                    f"the watch of {shown(destination)} does not answer", "too many ask it at once"
-                ) from None
+        for name in names:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                _connect(connection, socket_path(directory, f"{name}.socket", place))
+                return connection
+            except OSError as error:  # missing, stale, or not ours
+                connection.close()
+                refused = refused or isinstance(error, PermissionError)
+                if isinstance(error, BlockingIOError):
+                    raise TimedOut(
+                        f"the watch of {shown(destination)} does not answer", "too many ask it at once"
+                    ) from None
     if refused:
         raise AccessError(
             f"cannot ask the watch of {shown(destination)}", "it belongs to another user", "Ask as that user."

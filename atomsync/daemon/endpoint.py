@@ -1,7 +1,8 @@
 """The control socket of one destination: a lock, so that it has one watch, and a door to ask that watch.
 
 A connection carries one JSON object on a line, and the answer as another. Whoever sends garbage, sends
-slowly, or goes away, holds one thread for some seconds and hurts nobody else.
+slowly, or goes away, holds one thread for some seconds and hurts nobody else. Flushes, which may wait for any
+time, never take all threads. A door that was cleaned away is made anew.
 """
 
 from __future__ import annotations
@@ -14,20 +15,19 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from atomsync.daemon.places import open_places, own_place, socket_name, socket_path
-from atomsync.errors import AccessError, AtomSyncError, StoreLocked, UsageError, from_oserror
-from atomsync.fs.posix import PosixDisk
-from atomsync.store import lock
+from atomsync.daemon.places import Door, socket_names
+from atomsync.errors import AccessError, AtomSyncError, TimedOut, UsageError
 from atomsync.tree.path import shown
 
 _REQUEST_MAX_BYTES = 64 * 1024
 _REQUEST_S = 5.0
 _CONNECTIONS_MAX = 64
-_BACKLOG = 64
+_FLUSHES_MAX = 48  # the rest is left for those that are answered at once
+_LOOK_S = 60.0  # between two looks whether the door is still where others find it
 _PAUSE_S = 0.1  # after an accept that failed: no descriptors left, say
 
 # Asked with the request and a function that tells whether the asker still listens.
@@ -39,109 +39,67 @@ class Endpoint:
 
     def __init__(self, destination: str, answer: Answer) -> None:
         self._destination, self._answer = destination, answer
-        self._disk = PosixDisk()
-        self._name = socket_name(destination)
+        self._names = socket_names(destination)
         self._free = threading.BoundedSemaphore(_CONNECTIONS_MAX)
-        self._closing = False
+        self._flushes = threading.BoundedSemaphore(_FLUSHES_MAX)
+        self._door: Door | None = None
+        self._turn = threading.Condition()  # of whoever opens or closes the door
+        self._over = False
 
     def __enter__(self) -> Self:
-        self._place, self._directory = own_place(self._disk)
-        try:
-            self._lock = self._disk.open_lock(self._directory, f"{self._name}.lock")
-            try:
-                self._take_lock()
-                self._socket = self._listening()
-            except BaseException:
-                self._disk.close(self._lock)  # what is written in it may be another's
-                raise
-        except OSError as error:
-            self._disk.close(self._directory)
-            raise from_oserror(error, f"cannot make a control socket in {shown(self._place)}") from None
-        except BaseException:
-            self._disk.close(self._directory)
-            raise
-        threading.Thread(target=self._accept, name=f"control {self._destination}", daemon=True).start()
+        self._open()
+        threading.Thread(target=self._tend, name=f"door {self._destination}", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing = True
-        with contextlib.suppress(OSError):  # wakes the accepting thread
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        with contextlib.suppress(OSError):
-            self._disk.unlink(self._directory, f"{self._name}.socket")
-        lock.release(self._disk, self._lock)
-        self._disk.close(self._directory)
+        with self._turn:
+            self._over = True
+            self._turn.notify()
+            self._close()
 
-    def _take_lock(self) -> None:
-        try:
-            lock.take(
-                self._disk,
-                self._lock,
-                self._destination,
-                lambda: lock.read_text(self._disk, self._lock),
-            )
-            holder = self._holder_elsewhere()
-        except StoreLocked as error:
-            holder = error.why
-        if holder:
-            raise StoreLocked(
-                f"another watch follows a source into {shown(self._destination)}",
-                holder,
-                "A destination has one watch: atomsync status DST shows it.",
-            )
-        lock.sign(self._disk, self._lock)
+    def _open(self) -> None:
+        self._door = Door(self._destination, self._names)
+        name, listening = f"control {self._destination}", self._door.listening
+        threading.Thread(target=self._accept, args=(listening,), name=name, daemon=True).start()
 
-    def _holder_elsewhere(self) -> str:
-        """A watch of ours that was started with another runtime directory."""
-        for place, directory in open_places(self._disk):
-            if place == self._place:
-                continue
-            with contextlib.suppress(OSError):
-                fd = self._disk.open_file(directory, f"{self._name}.lock")
-                try:
-                    if holder := lock.holder(self._disk, fd):
-                        return holder
-                finally:
-                    self._disk.close(fd)
-        return ""
+    def _close(self) -> None:
+        if self._door is not None:
+            self._door.close()
+            self._door = None
 
-    def _listening(self) -> socket.socket:
-        name = f"{self._name}.socket"
-        with contextlib.suppress(FileNotFoundError):  # of a watch that was killed: the lock is ours
-            self._disk.unlink(self._directory, name)
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listening.bind(socket_path(self._directory, name, self._place))
-            self._disk.set_meta_at(self._directory, name, -1, -1, 0o600, None)
-            listening.listen(_BACKLOG)
-        except BaseException:
-            listening.close()
-            raise
-        return listening
+    def _tend(self) -> None:
+        """While the door cannot be made anew, the watch goes on without one."""
+        with self._turn:
+            while not self._turn.wait_for(lambda: self._over, _LOOK_S):
+                if self._door is None or not self._door.stands():
+                    self._close()
+                    with contextlib.suppress(AtomSyncError):
+                        self._open()
 
-    def _accept(self) -> None:
-        while not self._closing:
+    def _accept(self, listening: socket.socket) -> None:
+        while True:
             try:
-                connection, _ = self._socket.accept()
+                connection, _ = listening.accept()
             except OSError as error:
-                if self._closing or error.errno in (errno.EBADF, errno.EINVAL):
+                if error.errno in (errno.EBADF, errno.EINVAL):  # closed
                     return
                 time.sleep(_PAUSE_S)
                 continue
-            if not self._free.acquire(blocking=False):
-                connection.close()
+            if self._free.acquire(blocking=False):
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
                 continue
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            with connection, contextlib.suppress(OSError):
+                connection.setblocking(False)
+                connection.sendall(_line(_told(self._busy("too many ask it at once"))))
 
     def _serve(self, connection: socket.socket) -> None:
         try:
             with connection, contextlib.suppress(OSError):
-                reply = json.dumps(self._reply(connection)).encode()
+                reply = _line(self._reply(connection))
                 connection.settimeout(_REQUEST_S)
-                connection.sendall(reply + b"\n")
+                connection.sendall(reply)
         finally:
             self._free.release()
 
@@ -149,22 +107,38 @@ class Endpoint:
         try:
             request = _request(connection)  # first: an answer to one who was not read to the end gets lost
             _check_peer(connection)
-            return self._answer(request, lambda: _listens(connection))
+            with self._room(request["verb"]):
+                return self._answer(request, lambda: _listens(connection))
         except OSError:
             raise
         except AtomSyncError as error:
-            found = error
+            return _told(error)
         except Exception as error:
-            found = AtomSyncError("internal error in the watch", f"{type(error).__name__}: {error}")
-        return {
-            "error": {
-                "code": found.code,
-                "exit_status": found.exit_status,
-                "what": found.what,
-                "why": found.why,
-                "hint": found.hint,
-            }
-        }
+            return _told(AtomSyncError("internal error in the watch", f"{type(error).__name__}: {error}"))
+
+    @contextlib.contextmanager
+    def _room(self, verb: str) -> Iterator[None]:
+        if verb != "flush":
+            yield
+            return
+        if not self._flushes.acquire(blocking=False):
+            raise self._busy("too many wait for a flush already")
+        try:
+            yield
+        finally:
+            self._flushes.release()
+
+    def _busy(self, why: str) -> TimedOut:
+        return TimedOut(f"the watch of {shown(self._destination)} does not answer", why, "Try again later.")
+
+
+def _told(error: AtomSyncError) -> Mapping[str, Any]:
+    names = ("code", "exit_status", "what", "why", "hint")
+    return {"error": {name: getattr(error, name) for name in names}}
+
+
+def _line(reply: Mapping[str, Any]) -> bytes:
+    return json.dumps(reply).encode() + b"\n"
 
 
 def _check_peer(connection: socket.socket) -> None:

@@ -129,7 +129,7 @@ class Service:
             gone = [keeper for keeper in self._keepers if keeper.pair not in wanted]
             kept = [keeper for keeper in self._keepers if keeper.pair in wanted]
             known = [keeper.pair for keeper in kept]
-            self._leaving += self._stop(gone, "its definition changed")
+            self._leaving += self._stop(gone, "the config file has it otherwise, or no longer")
             if self._stopped_by:
                 return
             new = [self._keeper(pair) for pair in wanted if pair not in known]

@@ -19,6 +19,7 @@ from atomsync.sync.push import Report, committed, opened_source, ownership
 from atomsync.sync.settle import Heard, settle_look
 from atomsync.unit.work import UnitOfWork
 from atomsync.watch.batching import Batch
+from atomsync.watch.hint import TREE
 
 _MANY = 10_000
 Since = Callable[[Batch, Comparison], Heard]
@@ -52,7 +53,8 @@ class Carrier:
         """Commit what ``batch`` points to, but for ``skipped``. ``resting``: only what rests, as far as the
         batch does not say otherwise. Raises AtomSyncError; RootReplaced if SRC or DST is not what it was."""
         options = self._options
-        look = Look(batch.looks, batch.held, batch.moves, options.batch_bytes)
+        wary = self._ground.is_other_source
+        look = Look(batch.looks, batch.held, batch.moves, options.batch_bytes, wary)
         phases = Phases(self._progress)
         self._must_stand()  # before the store is opened: where none is, one would be made
         with (
@@ -77,6 +79,8 @@ class Carrier:
             self._able = control.capabilities
             found = self._ground.destination or identity(control.root)
             report = committed(unit, settled, phases)
+        if batch.looks.get("") == TREE:
+            self._ground.is_other_source = False
         if not fresh or (report.receipt and report.receipt.unit_id):  # else it was unmade again
             self._ground.destination = found
         if len(report.changes) > _MANY:

@@ -17,6 +17,7 @@ from atomsync.follow.watching import (
     RETRYING,
     STARTING,
     STOPPED,
+    Coverage,
     Flushed,
     WatchOptions,
     WatchStatus,
@@ -46,6 +47,9 @@ class Desk:
         # how it stands
         self._state = STARTING
         self._batch_since_s: float | None = None  # of the unit at work
+        self._lost_source = False
+        self._told_pause = False  # its own thread knows, and does nothing any more
+        self._is_idle = True  # its own thread does not run
         self._set_aside: dict[str, str] = {}
         self._since_ns = time.time_ns()
         self._units = self._bytes = self._last_ns = 0
@@ -70,7 +74,7 @@ class Desk:
         with self._changed:
             self._user_paused = self._progress.pausing = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._batch_since_s is None or self._state == STOPPED)
+            self._changed.wait_for(lambda: self._told_pause or not self._user_paused or self._is_idle)
 
     def resume(self) -> None:
         """Go on, and try again at once. If it was not paused by hand, but waits for SRC or DST to be what
@@ -117,7 +121,7 @@ class Desk:
                 self.destination,
                 os.getpid(),
                 self._since_ns,
-                self._attachment.coverage(),
+                self._coverage(),
                 self._units,
                 self._bytes,
                 self._last_unit,
@@ -130,6 +134,13 @@ class Desk:
                 self._trouble.last_error,
                 None if next_try_s is None else max(0.0, next_try_s - now),
             )
+
+    def _coverage(self) -> Coverage:
+        """What the watcher covers is nothing, if it is not SRC."""
+        found = self._attachment.coverage()
+        if not self._trouble.paused or not self._lost_source:
+            return found
+        return found._replace(complete=False, gaps=(self._trouble.why.splitlines()[0], *found.gaps))
 
     def _hear(self, hint: Hint) -> None:
         now = time.monotonic()

@@ -62,9 +62,10 @@ class Follower(Desk):
     """Follows one pair until ``stop``. ``run`` belongs to one thread; the verbs of the desk to any.
 
     ``tell(event, **fields)`` hears what happens, in this pair's thread: "started", "synced" (``report``,
-    ``lag_s``: the age of its oldest hint), "retrying" (``error``, ``next_try_s``), "paused" (``why``),
-    "resumed", "coverage" (``coverage``, ``why``), "held" (``paths``), "set-aside" (``path``, ``why``),
-    "missed" (``paths``), "stopped" (``why``).
+    ``lag_s``: the age of its oldest hint; the first time also if there was nothing to do), "retrying"
+    (``error``, ``next_try_s``, ``news``: not told before), "paused" (``why``), "resumed", "coverage"
+    (``coverage``, ``why``), "held" (``paths``), "set-aside" (``path``, ``why``), "missed" (``paths``),
+    "stopped" (``why``).
     With ``lasting`` a source that is missing at the start is waited for.
     """
 
@@ -81,7 +82,7 @@ class Follower(Desk):
         )
         self._carrier = Carrier(source, destination, options, self._ground, self._heard_since, self._progress)
         self._rescans = Rescans(source, destination, options.rescan_s)
-        self._caught_up = self._told_pause = False
+        self._caught_up = self._told_trouble = False
         self._reattach = ""  # why a new watcher is needed
         self._told_moving: set[str] = set()
         self._told_aside: dict[str, str] = {}
@@ -92,6 +93,7 @@ class Follower(Desk):
 
     def run(self) -> None:
         """Until ``stop``. Raises AtomSyncError for what is wrong from the start: roots, overlap, rights."""
+        self._is_idle = False
         try:
             if not (self._lasting and not os.path.isdir(self.source)):
                 check_roots(self.source, self.destination, self.options.state_dir)
@@ -229,9 +231,9 @@ class Follower(Desk):
             with self._changed:
                 self._batch_since_s = None
                 self._changed.notify_all()
-        self._caught_up = True
-        self._book(batch, report)
         self._all_is_well()
+        self._book(batch, report)
+        self._caught_up = True
         return report
 
     def _heard_since(self, batch: Batch, found: Comparison) -> Heard:
@@ -250,7 +252,7 @@ class Follower(Desk):
         now = time.monotonic()
         receipt = report.receipt
         assert receipt is not None
-        moving = set(report.skipped) - self._set_aside.keys()
+        moving = set(report.skipped)
         changed = {change.path for change in report.changes if change.visible}
         missed = self._missed(changed & batch.unannounced, batch, report)
         with self._changed:
@@ -263,7 +265,7 @@ class Follower(Desk):
                 self._bytes += receipt.bytes
                 self._last_unit, self._last_ns = receipt.unit_id, time.time_ns()
             self._attachment.missed += len(missed)
-        if receipt.unit_id or report.recovery.action != CLEAN:
+        if receipt.unit_id or report.recovery.action != CLEAN or not self._caught_up:
             self._tell("synced", report=report, lag_s=now - batch.since_s)
         if missed:
             self._tell("missed", paths=missed)
@@ -291,13 +293,17 @@ class Follower(Desk):
         """Nothing is lost: the batch is pending again, and is tried again; returns whether at once."""
         aside = self._put_aside(error)
         if isinstance(error, GONE):
-            self._reattach = self._reattach or error.what
+            if self._ground.lost_source:
+                self._reattach = self._reattach or error.what
+            self._hear(EVERYWHERE)  # whatever comes back may be different
         with self._changed:
+            self._lost_source = self._ground.lost_source
             after_s, news = self._trouble.meet(error, time.monotonic(), at_once=aside)
         if self._trouble.paused and news:
             self._tell("paused", why=str(error))
         elif not self._trouble.paused and after_s:
-            self._tell("retrying", error=error, next_try_s=after_s)
+            self._tell("retrying", error=error, next_try_s=after_s, news=news)
+        self._told_trouble = self._told_trouble or self._trouble.paused or after_s > 0
         return aside
 
     def _put_aside(self, error: AtomSyncError) -> bool:
@@ -305,11 +311,13 @@ class Follower(Desk):
         path = error.path
         if self.options.on_unstable == FAIL or not path or path in self._set_aside:
             return False
-        with self._changed:
-            self._set_aside[path] = str(error)
-        if self._told_aside.get(path) != str(error):
-            self._told_aside[path] = str(error)
-            self._tell("set-aside", path=path, why=str(error))
+        for each in dict.fromkeys((path, *error.also)):
+            why = str(error) if each == path else f"as {shown(path)}: {error.why}"
+            with self._changed:
+                self._set_aside[each] = why
+            if self._told_aside.get(each) != why:
+                self._told_aside[each] = why
+                self._tell("set-aside", path=each, why=why)
         return True
 
     def _take_up_again(self) -> None:
@@ -322,11 +330,12 @@ class Follower(Desk):
     def _all_is_well(self) -> None:
         with self._changed:
             self._state = WATCHING
-            was_not = self._trouble.over()
+            self._trouble.over()
             self._told_aside = {
                 path: why for path, why in self._told_aside.items() if path in self._set_aside
             }
-        if was_not:
+        if self._told_trouble:
+            self._told_trouble = False
             self._tell("resumed")
 
     def _tell_of_coverage(self, why: str) -> None:
@@ -337,7 +346,11 @@ class Follower(Desk):
 
     def _tell_of_a_pause(self) -> None:
         if self._user_paused != self._told_pause:
-            self._told_pause = self._user_paused
+            if self._user_paused:
+                self._rescans.stop()  # who pauses may want to unmount
+            with self._changed:
+                self._told_pause = self._user_paused
+                self._changed.notify_all()
             if self._told_pause:
                 self._tell("paused", why=BY_HAND)
             else:
@@ -380,7 +393,7 @@ class Follower(Desk):
                 if self._meet(error):
                     continue
                 return Flushed(False, "", str(error), error.exit_status)
-            unstable = sorted(set(report.skipped) - self._set_aside.keys())
+            unstable = sorted(report.skipped)
             if not unstable and not report.left:
                 break
             if unstable:
@@ -407,13 +420,14 @@ class Follower(Desk):
         for path in found:
             self._hear(Hint(path, announced=False))
         if error is not None:
-            self._tell("retrying", error=error, next_try_s=self.options.rescan_s)
+            self._tell("retrying", error=error, next_try_s=self.options.rescan_s, news=True)
 
     def _end(self) -> None:
         self._rescans.stop()
         self._attachment.detach()
         with self._changed:
-            self._state = STOPPED
+            self._state, self._is_idle = STOPPED, True
+            self._changed.notify_all()
             wishes, self._flushes = self._flushes, []
         for wish in wishes:
             wish.answer(STOPPED_FLUSHED)

@@ -80,6 +80,8 @@ class Ground:
         self.destination: Identity | None = None
         self._mounts: dict[str, Filesystem] = {}
         self._table: tuple[Mount, ...] | None = None  # of the last check
+        self.lost_source = False  # the last complaint was about the source
+        self.is_other_source = False  # another directory by the same name, of which no unit was made yet
 
     def settle_on_source(self) -> int:
         """Take SRC for what it is now, if it may be; returns its st_dev. Raises RootError, RootReplaced."""
@@ -87,8 +89,11 @@ class Ground:
         now = self._now(_SOURCE, table)
         if self.source is not None and not self.source.filesystem.same(now.filesystem):
             raise self._replaced(_SOURCE, "is on another filesystem than before")
+        if self.source is not None and not self.source.same(now):
+            self.is_other_source = True
         self.source = now
         self._check_mounts(table)
+        self.lost_source = False
         return now.filesystem.device
 
     def check(self) -> str:
@@ -124,6 +129,7 @@ class Ground:
         """Whatever is there now is right."""
         self.source = self.destination = None
         self._mounts = {}
+        self.is_other_source = False
 
     def _check_mounts(self, table: Iterable[Mount]) -> bool:
         """Whether there are new ones; they are remembered. Raises RootReplaced for one that went."""
@@ -144,6 +150,7 @@ class Ground:
 
     def _now(self, role: str, table: Iterable[Mount]) -> Identity:
         path = self._paths[role]
+        self.lost_source = role == _SOURCE
         try:
             return identity(path, table)
         except (FileNotFoundError, NotADirectoryError):
@@ -155,6 +162,7 @@ class Ground:
             raise from_oserror(error, f"cannot reach the {role} {shown(path)}") from None
 
     def _replaced(self, role: str, why: str, below_it: str = "") -> RootReplaced:
+        self.lost_source = role == _SOURCE
         path = self._paths[role] + (f"/{below_it}" if below_it else "")
         hint = (
             f"Bring it back, or accept what is there now: atomsync resume {shown(self._paths[_DESTINATION])}"

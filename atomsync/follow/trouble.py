@@ -67,9 +67,7 @@ class Trouble:
         if self.next_try_s is not None:
             self.next_try_s = 0.0
 
-    def over(self) -> bool:
-        """All is well; returns whether it was not before."""
-        was = bool(self.why)
+    def over(self) -> None:
+        """All is well."""
         self.why, self.paused, self.next_try_s = "", False, None
         self._tries, self._met, self._heals_by_hints = 0, None, False
-        return was

@@ -52,7 +52,7 @@ def holder(disk: Disk, fd: int) -> str:
 def sign(disk: Disk, fd: int) -> None:
     """Write down who we are. Information only: a full disk must not lock anybody out."""
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
-    text = json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv[:4])[:200], "since": since})
+    text = json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv)[:200], "since": since})
     with contextlib.suppress(OSError):
         if _is_ours_alone(disk, fd):
             disk.truncate(fd, 0)

@@ -22,12 +22,14 @@ from atomsync.watch.hint import ENTRY, NAMES, TREE
 class Look(NamedTuple):
     """``reaches``: path → ENTRY, NAMES or TREE (see ``watch.hint``). ``held``: paths to leave alone.
     ``moves``: new path → path before, as a watcher said. ``bytes_max``: how much content to take at
-    most, beside what directories bring along whole; 0 for all of it."""
+    most, beside what directories bring along whole; 0 for all of it. ``wary``: the source is not the
+    directory it was, so that most of the destination must not go without leave."""
 
     reaches: Mapping[str, int]
     held: frozenset[str] = frozenset()
     moves: Mapping[str, str] = MappingProxyType({})
     bytes_max: int = 0
+    wary: bool = False
 
     def before(self, path: str) -> str:
         """Where ``path`` was, if it or a directory above it was moved; else ""."""

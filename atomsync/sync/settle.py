@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from atomsync.errors import GuardTripped, SourceUnstable
+from atomsync.errors import AccessError, GuardTripped, SourceUnstable
 from atomsync.plan.guards import check_displaced
 from atomsync.store.copying import Source, digest_of, is_unchanged
 from atomsync.store.progress import Progress
@@ -25,6 +25,7 @@ from atomsync.unit.work import UnitOfWork
 FAIL = "fail"  # the other way is "skip"
 _TRIES = 4
 _PAUSE_S = 0.1
+_FEW = 10  # so many may go whatever they are a part of
 
 Settled = tuple[Comparison, tuple[str, ...]]  # and the paths left as they are, for they kept changing
 
@@ -71,6 +72,7 @@ def settle_look(
     all the same, by somebody who began after the batch was made.
     """
     rules = rules._replace(skipped=rules.skipped | look.held)
+    known = rules.skipped
     unstable: set[str] = set()
     for _ in range(3 * _TRIES):
         found, unstable = _round(unit, origin, rules, phases, look)
@@ -79,7 +81,7 @@ def settle_look(
         unstable |= written - rules.skipped
         missed = {path: reach for path, reach in looks.items() if look.reaches.get(path, -1) < reach}
         if not unstable and not missed:
-            return found, tuple(sorted(rules.skipped - look.held))
+            return found, tuple(sorted(rules.skipped - known))
         rules = rules._replace(skipped=rules.skipped | unstable)
         look = look._replace(reaches={**look.reaches, **missed})
     raise _unstable(unstable)
@@ -101,7 +103,7 @@ def _round(
     else:
         origin.cursor.close()  # it may stand where something else is by now
         found = LookComparer(*both, rules, racy, began_ns, phases).compare(look)
-        _refuse_emptied(origin, found)
+        _refuse_mass_removal(origin, found, wary=look.wary)
     if found.settled:
         session.manifest.settle(found.settled)
     check_displaced(found.changes, found.protected, delete=rules.delete)
@@ -110,7 +112,12 @@ def _round(
         unit.register(change)
     if look is not None and rules.delete:
         _take_along(unit, origin, found, look, phases)
-    unit.flush()
+    try:
+        unit.flush()
+    except AccessError as error:
+        if error.path is not None:
+            error.also = _unreadable(origin, found)
+        raise
     phases.phase("check")
     young = _torn_within_a_tick(unit, origin, found, began_ns, phases)
     unit.checked_ns = time.time_ns()
@@ -147,18 +154,40 @@ def _take_along(unit: UnitOfWork, origin: Source, found: Comparison, look: Look,
             del goes[before]  # two files that were one must not share an inode
 
 
+def _unreadable(origin: Source, found: Comparison) -> tuple[str, ...]:
+    """Every file of a unit that may not be read: who leaves such out need not come back for each."""
+    refused = []
+    for change in found.changes:
+        if _is_file(change.new) and change.content:
+            try:
+                origin.disk.close(origin.disk.open_file(*origin.cursor.split(change.path)))
+            except PermissionError:
+                refused.append(change.path)
+            except OSError:
+                pass
+    return tuple(refused)
+
+
 def _is_file(entry: Entry | None) -> bool:
     return entry is not None and entry.kind == FILE
 
 
-def _refuse_emptied(origin: Source, found: Comparison) -> None:
-    """An empty source is far more often a disk that is not mounted than a wish to remove everything."""
+def _refuse_mass_removal(origin: Source, found: Comparison, *, wary: bool) -> None:
+    """An empty source is far more often a disk that is not mounted than a wish to remove everything; and one
+    that was replaced may be about to be filled."""
     removed = sum(change.new is None for change in found.changes)
     if removed and not origin.disk.scandir(origin.root):
         raise GuardTripped(
             "the source is empty",
             f"following it would remove all {removed:,} entries of the destination",
             "If that is meant: atomsync push --delete SRC DST. Else the source may not be mounted.",
+        )
+    stays = len(found.changes) - removed + found.unchanged
+    if wary and removed > max(_FEW, stays):
+        raise GuardTripped(
+            "the source was replaced by another directory",
+            f"following it would remove {removed:,} entries of the destination and leave {stays:,}",
+            "If that is meant: atomsync resume DST. Else it is tried again as the source fills.",
         )
 
 

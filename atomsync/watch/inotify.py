@@ -146,7 +146,7 @@ class InotifyWatcher:
             self._reader = _Reader(self._backlog)
         except OSError as error:
             if error.errno == errno.EMFILE:
-                why = f"{_limit('max_user_instances')} has no inotify instance left for this user"
+                why = f"no inotify instance is left for this user: {_limit('max_user_instances')}"
                 raise OSError(errno.EMFILE, why, self._root) from None
             raise
         self._reader.start()

@@ -237,7 +237,7 @@ def test_status_shows_the_watch(atomsync: Any, watching: Any, src: Path, dst: Pa
         lines[3],
     )
     assert lines[4].startswith("coverage: complete · by events · 2 directories")
-    assert lines[5] == "lag: 0.0 s · 0 hints wait · 1 units · 8 B since it started"
+    assert lines[5] == "lag: 0.0 s · 0 hints waiting · 1 unit · 8 B since it started"
     ended(process)
     assert "watch" not in atomsync("status", dst).stdout
     assert json.loads(atomsync("status", "--json", dst).stdout)["watch"] is None
@@ -352,7 +352,7 @@ def test_a_watch_stopped_by_job_control_makes_askers_wait_no_longer_than_said(
 COVERAGE = Coverage(False, "events and polling", 3, ("no events of d: too many; polled",), 2.0, 1, 2, 3, 4)
 TOLD: dict[str, dict[str, Any]] = {
     "started": {},
-    "retrying": {"error": NoSpace("cannot stage", "disk full", "Free some."), "next_try_s": 2.0},
+    "retrying": {"error": NoSpace("cannot stage", "disk full", "Free some."), "next_try_s": 2.0, "news": True},
     "paused": {"why": "DST is gone\n  Bring it back."},
     "resumed": {},
     "coverage": {"coverage": COVERAGE, "why": "the queue overflowed"},
@@ -381,8 +381,8 @@ def test_what_a_watch_tells_in_json_is_what_the_page_says(event: str) -> None:
 @pytest.mark.parametrize(
     ("event", "lines"),
     [
-        ("retrying", ["cannot stage: disk full; Free some. · next try in 2.0 s"]),
-        ("paused", ["paused: DST is gone; Bring it back."]),
+        ("retrying", ["cannot stage: disk full · next try in 2.0 s", "  Free some."]),
+        ("paused", ["paused: DST is gone", "  Bring it back."]),
         ("resumed", ["resumed"]),
         ("held", ["still being written, held back: a\\nb"]),
         ("set-aside", ["set aside: d/e: too long"]),
@@ -392,12 +392,12 @@ def test_what_a_watch_tells_in_json_is_what_the_page_says(event: str) -> None:
         (
             "coverage",
             [
-                "coverage: with gaps · by events and polling · 3 directories · proved 2 s ago · 1 overflows"
-                " · 2 times attached anew · 3 rescans · 4 changes missed by events (the queue overflowed)",
+                "coverage: with gaps · by events and polling · 3 directories · proved 2 s ago · 1 overflow"
+                " · 2 re-attachments · 3 rescans · 4 missed changes (the queue overflowed)",
                 "  gap: no events of d: too many; polled",
             ],
         ),
     ],
 )
-def test_what_a_watch_tells_a_person_is_on_one_line_each(event: str, lines: list[str]) -> None:
+def test_what_a_watch_tells_a_person_is_plain_lines(event: str, lines: list[str]) -> None:
     assert [line for line, _ in render.watch(event, TOLD[event], verbose=False)] == lines

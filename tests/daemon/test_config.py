@@ -258,7 +258,7 @@ def test_a_wrong_value_is_told_with_its_key(text: str, words: list[str], tmp_pat
         ("sync = []", ["no pairs"]),
         ("sync = 5", ["no pairs"]),
         ("sync = [1]", ["no pairs"]),
-        ('[sync]\nsource = "a"\n', ["no pairs", "[[sync]]"]),
+        ('[sync]\nsource = "a"\n', ["[sync]", "must be written [[sync]]"]),
         ("[[sync]]\n", ["[[sync]] number 1", "it has no source"]),
         ('[[sync]]\nsource = "a"\n', ["it has no destination"]),
         ('[[sync]]\nsource = ""\ndestination = "b"\n', ["source is empty"]),

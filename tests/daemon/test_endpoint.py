@@ -259,9 +259,10 @@ def test_flushes_that_wait_leave_room_for_other_questions(
         assert ask(str(dst), "flush") == {"heard": "flush"}, "their room comes back"
 
 
-def test_an_asker_that_goes_away_before_its_answer_leaves_no_thread_behind(
+def test_neither_an_asker_that_goes_away_before_its_answer_nor_a_watch_leaves_a_thread_behind(
     dst: Path, runtime: Path, wait_until: Callable[..., Any]
 ) -> None:
+    alone = threading.active_count()
     with Endpoint(str(dst), echo):
         before = threading.active_count()
         for _ in range(50):
@@ -269,6 +270,7 @@ def test_an_asker_that_goes_away_before_its_answer_leaves_no_thread_behind(
                 connection.sendall(b'{"verb": "status"}\n')
         wait_until(lambda: threading.active_count() <= before)
         assert ask(str(dst), "status")
+    wait_until(lambda: threading.active_count() <= alone)
 
 
 # -- one watch a destination
@@ -396,13 +398,16 @@ def test_a_watch_that_came_in_between_is_left_alone(
     dst: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., Any]
 ) -> None:
     monkeypatch.setattr(endpoint, "_LOOK_S", 0.05)
-    before = threading.active_count()
+    other, before = runtime.with_name("other"), threading.active_count()
     with contextlib.ExitStack() as stack:
         with Endpoint(str(dst), echo):
-            runtime.rename(runtime.with_name("away"))  # in one step: the other one is there before the look
-            (runtime.with_name("away")).joinpath("away").touch()
+            monkeypatch.setenv("RUNTIME_DIRECTORY", str(other))
             stack.enter_context(watch_elsewhere(dst))
-            wait_until(lambda: threading.active_count() == before + 1)
+            for suffix in ("lock", "socket"):
+                file = f"{socket_names(str(dst))[0]}.{suffix}"
+                (other / file).rename(runtime / file)  # as if the first one's had been removed before
+            monkeypatch.setenv("RUNTIME_DIRECTORY", str(runtime))
+            wait_until(lambda: threading.active_count() == before + 1)  # it has given up its door
             assert ask(str(dst), "status") == {"who": "the first"}
         assert ask(str(dst), "status") == {"who": "the first"}
 
@@ -496,7 +501,7 @@ def test_a_directory_that_somebody_else_prepared_is_neither_used_nor_asked(
     os.chown(trap, 1, 1)
     trap.chmod(0o777)
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as listening:
-        path = trap / f"{socket_names(str(public_dir / "dst"))[0]}.socket"
+        path = trap / f"{socket_names(str(public_dir / 'dst'))[0]}.socket"
         listening.bind(str(path))
         listening.listen()
         path.chmod(0o777)

@@ -394,9 +394,7 @@ def test_metrics_are_served_while_it_runs(
 
 
 def test_the_beat_of_a_follower_is_a_monotonic_time(tmp_path: Path) -> None:
-    follower = Follower(
-        str(tmp_path), str(tmp_path / "dst"), WatchOptions(), lambda *_told, **_fields: None
-    )
+    follower = Follower(str(tmp_path), str(tmp_path / "dst"), WatchOptions(), lambda *_told, **_fields: None)
     assert abs(time.monotonic() - follower.beat_s) < 5
 
 

@@ -702,3 +702,38 @@ def test_a_root_that_is_back_is_waited_for_without_spinning(src: Path, dst: Path
     began = time.process_time()
     watch.wait_for("resumed")
     assert time.process_time() - began < 0.5
+
+
+def test_a_replaced_source_is_not_followed_into_a_mass_deletion(
+    src: Path, dst: Path, follow: Follow, assert_same_tree: Same
+) -> None:
+    for number in range(40):
+        (src / f"f{number}").write_bytes(b"1")
+    watch = follow(src, dst, delete=True)
+    watch.settled()
+    src.rename(src.with_name("aside"))
+    src.mkdir()
+    watch.wait_until(lambda: "the source is empty" in watch.status.why)
+    (src / "stray").write_bytes(b"1")
+    watch.wait_until(lambda: "was replaced" in watch.status.why)
+    assert len(os.listdir(dst)) == 41
+    for number in range(25):
+        (src / f"f{number}").write_bytes(b"1")
+    watch.settled()
+    assert_same_tree(src, dst)
+
+
+def test_a_replaced_source_may_be_accepted_however_little_it_holds(
+    src: Path, dst: Path, follow: Follow, assert_same_tree: Same
+) -> None:
+    for number in range(40):
+        (src / f"f{number}").write_bytes(b"1")
+    watch = follow(src, dst, delete=True)
+    watch.settled()
+    src.rename(src.with_name("aside"))
+    src.mkdir()
+    (src / "all there is").write_bytes(b"1")
+    watch.wait_until(lambda: "was replaced" in watch.status.why)
+    watch.follower.resume()
+    watch.settled()
+    assert_same_tree(src, dst)
