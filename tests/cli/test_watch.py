@@ -352,7 +352,11 @@ def test_a_watch_stopped_by_job_control_makes_askers_wait_no_longer_than_said(
 COVERAGE = Coverage(False, "events and polling", 3, ("no events of d: too many; polled",), 2.0, 1, 2, 3, 4)
 TOLD: dict[str, dict[str, Any]] = {
     "started": {},
-    "retrying": {"error": NoSpace("cannot stage", "disk full", "Free some."), "next_try_s": 2.0, "news": True},
+    "retrying": {
+        "error": NoSpace("cannot stage", "disk full", "Free some."),
+        "next_try_s": 2.0,
+        "news": True,
+    },
     "paused": {"why": "DST is gone\n  Bring it back."},
     "resumed": {},
     "coverage": {"coverage": COVERAGE, "why": "the queue overflowed"},
