@@ -66,9 +66,7 @@ class Keeper:
         if trouble is None:
             return found
         wait_s = max(0.0, self._next_s - time.monotonic())
-        return found._replace(
-            state=RETRYING, why=str(trouble), last_error=str(trouble), next_try_s=wait_s, pid=os.getpid()
-        )
+        return found._replace(state=RETRYING, why=str(trouble), last_error=str(trouble), next_try_s=wait_s)
 
     @property
     def alive(self) -> bool:

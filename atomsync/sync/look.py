@@ -15,8 +15,9 @@ from atomsync.fs.cursor import Cursor
 from atomsync.sync.compare import Comparer, Comparison, Pairs
 from atomsync.tree.entry import DIR, FILE, SEEN, Entry, look
 from atomsync.tree.filters import GITIGNORE
-from atomsync.tree.path import ancestors, is_reserved, joined, parent_of
+from atomsync.tree.path import is_reserved, joined, parent_of, upwards
 from atomsync.watch.hint import ENTRY, NAMES, TREE
+from atomsync.watch.moves import carried
 
 
 class Look(NamedTuple):
@@ -33,10 +34,8 @@ class Look(NamedTuple):
 
     def before(self, path: str) -> str:
         """Where ``path`` was, if it or a directory above it was moved; else ""."""
-        for above in (path, *ancestors(path)):
-            if above in self.moves:
-                return self.moves[above] + path[len(above) :]
-        return ""
+        was = carried(path, self.moves)
+        return "" if was == path else was
 
 
 class LookComparer(Comparer):
@@ -63,7 +62,9 @@ class LookComparer(Comparer):
                 self._wanted.setdefault(parent_of(path), {})  # it may have gone and come back: their time
         for path in sorted(self._wanted):
             pair = self._places[path]
-            if pair is not None and not any(reaches.get(above) == TREE for above in _above(path)):
+            if pair is not None and not any(
+                reaches.get(above) == TREE for above in upwards(parent_of(path)) if path
+            ):
                 self._compare_place(path, *pair, reaches.get(path, ENTRY))
         return self.result._replace(unchanged=self._unchanged)
 
@@ -148,7 +149,3 @@ class LookComparer(Comparer):
 
 def _name(path: str) -> str:
     return path.rpartition("/")[2]
-
-
-def _above(path: str) -> list[str]:
-    return [*ancestors(path), ""] if path else []

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from atomsync.errors import UsageError
-from atomsync.tree.path import ancestors, is_reserved, shown
+from atomsync.tree.path import is_reserved, parent_of, shown, upwards
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -71,7 +71,7 @@ class Filters:
             if verdict is not None:
                 return verdict
         if self._found:
-            for directory in [*ancestors(path), ""]:
+            for directory in upwards(parent_of(path)):
                 spec = self._found.get(directory)
                 if spec is not None:
                     below = asked[len(directory) + 1 :] if directory else asked

@@ -7,6 +7,7 @@ are not UTF-8 are surrogate escapes, as in ``os.fsdecode``.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from atomsync.errors import UsageError
 
@@ -46,6 +47,14 @@ def ancestors(path: str) -> list[str]:
     while path := path.rpartition("/")[0]:
         found.append(path)
     return found
+
+
+def upwards(path: str) -> Iterator[str]:
+    """``path`` and all above it, to the root."""
+    yield path
+    while path:
+        path = path.rpartition("/")[0]
+        yield path
 
 
 def shown(path: str) -> str:

@@ -12,8 +12,9 @@ from itertools import islice
 from math import inf
 from typing import NamedTuple
 
+from atomsync.tree.path import upwards
 from atomsync.watch.hint import ENTRY, NAMES, TREE, Hint
-from atomsync.watch.moves import Moves, carried, covering, upwards
+from atomsync.watch.moves import Moves, carried, covering
 
 _SHOWN_MAX = 1_000
 _ABOVE_ROOT = "/"  # where the root's own record is kept; no directory is called so

@@ -72,9 +72,9 @@ class Covered:
     def path(self, node: Node) -> str | None:
         """Where a node is, or None for one that has no place now."""
         names = []
-        while node.parent is not None:
+        while (parent := node.parent) is not None:  # read once: other threads ask, too
             names.append(node.name)
-            node = node.parent
+            node = parent
         return "/".join(reversed(names)) if node is self.top else None
 
     def cover_all(self) -> None:

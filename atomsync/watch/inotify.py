@@ -113,7 +113,6 @@ class InotifyWatcher:
     ``barrier`` must not be called by somebody who holds a lock that ``hear`` takes.
     """
 
-    name = "inotify"
     ordered = True
 
     def __init__(

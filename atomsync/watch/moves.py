@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 
+from atomsync.tree.path import upwards
 from atomsync.watch.hint import TREE
 
 MOVES_MAX = 10_000  # what is moved beyond that is copied
@@ -58,14 +59,6 @@ class Moves:
         for new, old in self._origins.items():
             if old in above or any(path in moved for path in upwards(old)):
                 yield new
-
-
-def upwards(path: str) -> Iterator[str]:
-    """``path`` and all above it, to the root."""
-    yield path
-    while path:
-        path = path.rpartition("/")[0]
-        yield path
 
 
 def carried(path: str, places: Mapping[str, str]) -> str:

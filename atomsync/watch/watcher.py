@@ -19,9 +19,8 @@ class Uncovered(NamedTuple):
 
 class Watcher(Protocol):
     """``broken`` says why this watcher must be replaced ("" while it need not be): the queue overflowed,
-    the root was moved or unmounted, its thread died. ``overflows`` is True if the queue did."""
+    the root was moved or unmounted, its thread died. ``overflowed`` tells whether the queue did."""
 
-    name: str  # "inotify", "fsevents", ...
     ordered: bool  # whether ``barrier`` can ever be True
 
     def start(self) -> None:
