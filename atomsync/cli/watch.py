@@ -119,7 +119,7 @@ def command(
             if src is None or dst is None:
                 raise click.UsageError("Missing SRC and DST, or --config FILE.", ctx)
             lines = pattern_lines(ctx.meta["patterns"])
-            src, dst = (path and os.path.abspath(path) for path in (src, dst))  # an empty one is refused
+            src, dst = (path and _from_here(path) for path in (src, dst))  # an empty one is refused
             pair = pair_of(src, dst, lines, values)
             Service([pair], teller, metrics).run()
             return 0
@@ -128,11 +128,16 @@ def command(
             if given and param.name not in PROCESS:
                 name = param.opts[-1] if isinstance(param, click.Option) else str(param.name).upper()
                 raise click.UsageError(f"{name} does not go with --config: it stands in FILE.", ctx)
-        path = os.path.abspath(config)  # it is read again, wherever we are then
+        path = _from_here(config)  # it is read again, wherever we are then
         found = read(path, ctx.command)
         again = lambda: read(path, ctx.command).pairs  # noqa: E731
         Service(found.pairs, teller, metrics or found.metrics, read=again).run()
         return 0
+
+
+def _from_here(path: str) -> str:
+    """Not normalised: ``link/..`` means what the system takes it for."""
+    return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
 
 
 class _Teller:

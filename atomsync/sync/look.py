@@ -62,9 +62,8 @@ class LookComparer(Comparer):
                 self._wanted.setdefault(parent_of(path), {})  # it may have gone and come back: their time
         for path in sorted(self._wanted):
             pair = self._places[path]
-            if pair is not None and not any(
-                reaches.get(above) == TREE for above in upwards(parent_of(path)) if path
-            ):
+            within = path and any(reaches.get(above) == TREE for above in upwards(parent_of(path)))
+            if pair is not None and not within:
                 self._compare_place(path, *pair, reaches.get(path, ENTRY))
         return self.result._replace(unchanged=self._unchanged)
 

@@ -59,7 +59,6 @@ class ObserverWatcher:
 
         self._root, self._hear = os.path.realpath(root), hear
         self._observer = Observer()
-        self.name = type(self._observer).__name__.removesuffix("Observer").lower()
         self._handler = events.FileSystemEventHandler()
         self._handler.on_any_event = self._happened  # type: ignore[method-assign]
         # Not the events of opening and of closing unwritten: our own reading makes them.
