@@ -33,7 +33,7 @@ class Batch(NamedTuple):
 
     ``held``: what does not rest yet; the looks must leave it alone, wherever they meet it. ``moves``: new
     path → path before, for all below a directory too. ``since_s``: when the oldest of its hints was given.
-    ``impatient``: those that do not rest, and are to be tried all the same, for they never do.
+    ``impatient``: those that are being written, and are to be tried all the same, for that never ends.
     """
 
     looks: Mapping[str, int]
@@ -221,7 +221,7 @@ class Batcher:
             self._moves.given(looks.get if self._count else None),
             frozenset(path for path in looks if not taken[path].announced),
             since_s,
-            frozenset(path for path in looks if not self._is_settled(taken[path], now_s)),
+            frozenset(path for path in looks if taken[path].writing),
         )
 
     def pending_from(self, paths: Collection[str]) -> dict[str, int]:
@@ -337,10 +337,8 @@ class Batcher:
 
     # -- time
     def _rests(self, record: _Record, now_s: float) -> bool:
-        return self._is_settled(record, now_s) or record.patient_from_s() + self._patience_s <= now_s
-
-    def _is_settled(self, record: _Record, now_s: float) -> bool:
-        return not record.writing and record.last_s + self._limits.settle_s <= now_s
+        settled = not record.writing and record.last_s + self._limits.settle_s <= now_s
+        return settled or record.patient_from_s() + self._patience_s <= now_s
 
     def _fresh_due_s(self) -> float:
         if self._fresh_s == inf:

@@ -77,7 +77,7 @@ def test_at_every_rest_of_a_storm_dst_is_src(seed: int, watched: Make, figures: 
             follower.assert_equal_at_rest()
     found = told(follower, began)
     figures.add("storms", f"random, seed {seed}", **found, **reader.seen)
-    assert found["rescans"] > 1
+    assert found["rescans"] > 0
     assert found["missed"] == 0, follower.told("missed")
     follower.stop()
 

@@ -735,6 +735,17 @@ def test_what_is_taken_at_the_end_of_its_patience_is_known_by_that() -> None:
     assert not source.is_written("log")
 
 
+def test_what_was_closed_when_its_patience_ended_may_be_written_to_again_before_the_look() -> None:
+    source = batcher(Limits(settle_s=1, max_wait_s=4))
+    keep_hot(source, "doc", 7.75)
+    assert source.take(7.875) is None
+    write(source, "doc", 7.9)
+    close(source, "doc", 8.0)
+    assert taken(source, 8.0).impatient == frozenset()
+    write(source, "doc", 8.1)
+    assert source.is_written("doc")
+
+
 def test_what_is_wanted_at_once_waits_for_nothing_and_takes_nothing_along() -> None:
     source = batcher()
     write(source, "a/open", 0.0)
