@@ -9,7 +9,7 @@ demo: $(VENV)/installed
 	sh fixtures/demo.sh $(BIN)/atomsync $(BIN)/python build/demo
 
 test: tools $(VENV)/test-installed check
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 # Style, types and floors: what needs no test run.
 check: $(VENV)/test-installed
