@@ -216,9 +216,10 @@ def _torn_within_a_tick(
     while any(may_be_racy(entry.ctime_ns, now := time.time_ns()) and now < over_ns for _, entry in young):
         progress.check()
         time.sleep(TICK_NS / 1e9)
-    torn = [path for path, _ in young if digest_of(origin, path) != unit.session.stage.digest_of(path)]
+    staged = unit.session.stage
+    torn = [path for path, _ in young if digest_of(origin, path, progress.check) != staged.digest_of(path)]
     for path in torn:
-        unit.session.stage.forget(path)
+        staged.forget(path)
     return torn
 
 

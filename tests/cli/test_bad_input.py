@@ -63,6 +63,28 @@ def test_a_source_that_does_not_exist(atomsync: Any, tmp_path: Path, dst: Path, 
         refused(atomsync("push", tmp_path / "none", dst), 3, "none", "does not exist")
 
 
+def test_an_empty_name_is_no_directory(atomsync: Any, src: Path, dst: Path, unchanged: Unchanged) -> None:
+    """As from an unset variable."""
+    with unchanged(dst, control=True):
+        refused(atomsync("push", "", dst), 3, "SRC", "it is empty")
+        refused(atomsync("push", src, ""), 3, "DST", "it is empty")
+
+
+def test_a_state_directory_on_another_filesystem_is_refused_before_a_destination_is_made(
+    atomsync: Any, src: Path, tmp_path: Path, small_fs: Any
+) -> None:
+    (tmp_path / "other").mkdir()
+    state = small_fs.tmpfs(tmp_path / "other") / "state"
+    refused(atomsync("push", "--state-dir", state, src, tmp_path / "new"), 1, "not on the destination's")
+    assert not (tmp_path / "new").exists()
+
+
+def test_without_a_command_the_help_is_shown_as_it_is(atomsync: Any) -> None:
+    done = atomsync()
+    assert done.returncode == 1
+    assert "\nCommands:\n" in done.stderr
+
+
 @pytest.mark.parametrize("kind", ["file", "dangling link", "link to file", "fifo"])
 def test_a_source_that_is_no_directory(
     kind: str, atomsync: Any, tmp_path: Path, dst: Path, unchanged: Unchanged

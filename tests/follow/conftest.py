@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.follow.apart import Apart
 from tests.follow.following import QUICK, Following
 
 
@@ -21,6 +22,19 @@ def follow() -> Iterator[Callable[..., Following]]:
             following = Following(src, dst, QUICK._replace(**options), lasting=lasting)
             at_work.callback(following.stop)
             return following
+
+        yield start
+
+
+@pytest.fixture
+def apart() -> Iterator[Callable[..., Apart]]:
+    """``apart(src, dst, **options)``: the same in a process of its own."""
+    with contextlib.ExitStack() as at_work:
+
+        def start(src: Path, dst: Path, **options: Any) -> Apart:
+            found = Apart(src, dst, **options)
+            at_work.callback(found.close)
+            return found
 
         yield start
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -92,3 +93,12 @@ def _visible(report: Report) -> Visible:
         for change in report.changes
         if change.visible
     )
+
+
+def names(root: Path) -> list[str]:
+    """What a destination holds, but for what is ours."""
+    return sorted(name for name in os.listdir(root) if name != ".atomsync")
+
+
+def arrives(watch: Following, path: Path, data: bytes, timeout_s: float = 20) -> None:
+    watch.wait_until(lambda: path.exists() and path.read_bytes() == data, timeout_s)

@@ -10,14 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.follow.apart import Apart
-from tests.follow.following import Following
+from tests.follow.following import Following, arrives, names
 
 Follow = Callable[..., Following]
 Same = Callable[[Path, Path], None]
@@ -29,18 +29,6 @@ def polls_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atomsync.follow.attachment.POLL_S", 1.0)  # not 10 s
 
 
-@pytest.fixture
-def apart() -> Iterator[Callable[..., Apart]]:
-    with contextlib.ExitStack() as at_work:
-
-        def start(src: Path, dst: Path, **options: Any) -> Apart:
-            found = Apart(src, dst, **options)
-            at_work.callback(found.close)
-            return found
-
-        yield start
-
-
 def limited(path: str, number: int) -> list[str]:
     """The words that run a program where a user may have no more than ``number`` of something."""
     script = f'echo {number} > {path} && exec "$@"'
@@ -48,14 +36,6 @@ def limited(path: str, number: int) -> list[str]:
     if subprocess.run([*words, "true"], check=False, capture_output=True).returncode:
         pytest.skip("user namespaces with limits of their own cannot be made here")
     return words
-
-
-def names(root: Path) -> list[str]:
-    return sorted(name for name in os.listdir(root) if name != ".atomsync")
-
-
-def arrives(watch: Following, path: Path, data: bytes, timeout_s: float = 20) -> None:
-    watch.wait_until(lambda: path.exists() and path.read_bytes() == data, timeout_s)
 
 
 # -- the watcher breaks

@@ -18,26 +18,14 @@ from typing import Any
 
 import pytest
 
-from atomsync import open_store
+from atomsync import Filters, open_store
 from atomsync.follow.watching import Flushed
 from tests.conftest import NOBODY
 from tests.follow.apart import Apart
-from tests.follow.following import Following
+from tests.follow.following import Following, arrives, names
 
 Follow = Callable[..., Following]
 Same = Callable[[Path, Path], None]
-
-
-@pytest.fixture
-def apart() -> Iterator[Callable[..., Apart]]:
-    with contextlib.ExitStack() as at_work:
-
-        def start(src: Path, dst: Path, **options: Any) -> Apart:
-            found = Apart(src, dst, **options)
-            at_work.callback(found.close)
-            return found
-
-        yield start
 
 
 @pytest.fixture
@@ -54,14 +42,6 @@ def give(path: Path, data: bytes = b"x") -> Path:
     path.write_bytes(data)
     os.chown(path, NOBODY, NOBODY)
     return path
-
-
-def names(root: Path) -> list[str]:
-    return sorted(name for name in os.listdir(root) if name != ".atomsync")
-
-
-def arrives(watch: Following, path: Path, data: bytes, timeout_s: float = 20) -> None:
-    watch.wait_until(lambda: path.exists() and path.read_bytes() == data, timeout_s)
 
 
 # -- the destination
@@ -737,3 +717,61 @@ def test_a_replaced_source_may_be_accepted_however_little_it_holds(
     watch.follower.resume()
     watch.settled()
     assert_same_tree(src, dst)
+
+
+def test_what_was_beneath_an_unmounted_filesystem_comes_into_scope_again(
+    small_fs: Any, src: Path, dst: Path, follow: Follow, assert_same_tree: Same
+) -> None:
+    """With --one-file-system, under which a mounted one is none of ours."""
+    (src / "m").mkdir()
+    small_fs.tmpfs(src / "m")
+    watch = follow(src, dst, one_file_system=True)
+    watch.settled()
+    subprocess.run(["umount", src / "m"], check=True)
+    small_fs.points.remove(src / "m")
+    (src / "m/file").write_bytes(b"1")
+    watch.settled()
+    assert_same_tree(src, dst)
+
+
+def test_a_mount_that_goes_from_an_excluded_place_is_none_of_ours(
+    small_fs: Any, src: Path, dst: Path, follow: Follow
+) -> None:
+    (src / "m").mkdir()
+    small_fs.tmpfs(src / "m")
+    watch = follow(src, dst, filters=Filters(["/m/"]))
+    watch.settled()
+    subprocess.run(["umount", src / "m"], check=True)
+    small_fs.points.remove(src / "m")
+    (src / "file").write_bytes(b"1")
+    watch.settled()
+    assert names(dst) == ["file"]
+
+
+def test_a_destination_made_anew_is_not_the_one_that_was_followed_wherever_our_state_is(
+    small_fs: Any, src: Path, follow: Follow
+) -> None:
+    """On ext4 the next directory gets the inode number of the one that was removed."""
+    disk = small_fs("ext4", 16)
+    dst = disk / "dst"
+    (src / "a").write_bytes(b"1")
+    watch = follow(src, dst, state_dir=str(disk / "state"))
+    watch.settled()
+    shutil.rmtree(dst)
+    dst.mkdir()
+    (src / "b").write_bytes(b"1")
+    flushed = watch.follower.flush(20)
+    assert (flushed.committed, names(dst)) == (False, [])
+
+
+def test_many_files_that_cannot_be_read_are_set_aside_together(
+    public: Path, apart: Callable[..., Apart]
+) -> None:
+    for number in range(30):  # one failed unit tells of all
+        give(public / f"src/secret{number}").chmod(0)
+        os.chown(public / f"src/secret{number}", 0, 0)
+    give(public / "src/plain")
+    watch = apart(public / "src", public / "dst", user=NOBODY, on_unstable="skip")
+    watch.wait_until(lambda: (public / "dst/plain").exists())
+    assert len([event for event, _ in watch.told if event == "set-aside"]) == 30
+    assert len([event for event, _ in watch.told if event == "retrying"]) == 0

@@ -503,6 +503,43 @@ def test_an_overflow_of_the_kernels_queue_is_noticed(src: Path, watch: Watch) ->
     assert len(listener.hints) == said
 
 
+def test_a_file_that_was_linked_into_its_place_is_not_taken_for_one_being_written(
+    src: Path, watch: Watch
+) -> None:
+    """So git makes its objects: by the time it is looked at, the first name is gone."""
+    watcher, listener = watch(src)
+    listener.looks = False
+    hold(listener, src)
+    shell("printf 1 > tmp; ln tmp final; rm tmp", src)
+    listener.gate.set()
+    assert watcher.barrier(20)
+    assert [hint.writing for hint in listener.hints if hint.path == "final"] == [None]
+
+
+def test_asking_for_a_watch_once_more_loses_no_event(src: Path, watch: Watch) -> None:
+    """A directory is known again by its watch. The kernel would empty the mask of that for an instant."""
+    watcher, listener = watch(src)
+    listener.looks = False
+    over = threading.Event()
+    fd = os.open(src, os.O_RDONLY)
+
+    def ask() -> None:
+        while not over.is_set():
+            watcher._watch(fd)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        code = "import os; [os.symlink('f', str(number)) for number in range(10_000)]"
+        subprocess.run([sys.executable, "-c", code], cwd=src, check=True)
+        assert watcher.barrier(60)
+    finally:
+        over.set()
+        asking.join()
+        os.close(fd)
+    assert {str(number) for number in range(10_000)} <= {hint.path for hint in listener.hints}
+
+
 def test_more_than_the_kernels_queue_holds_may_happen_while_nobody_listens(src: Path, watch: Watch) -> None:
     watcher, listener = watch(src)
     listener.looks = False
