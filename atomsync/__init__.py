@@ -10,34 +10,52 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from atomsync.errors import AtomSyncError
     from atomsync.store.commit import Receipt
-    from atomsync.store.store import Store, open_store
+    from atomsync.store.prepared import PreparedUnit
     from atomsync.sync.push import Report, push
     from atomsync.tree.filters import Filters
+    from atomsync.unit.expected import ABSENT, ANY, digest
+    from atomsync.unit.maker import UnitMaker, unit_maker
+    from atomsync.unit.savepoint import Savepoint
+    from atomsync.unit.store import Store, open_store
     from atomsync.unit.work import StagedFile, UnitOfWork
 
 __all__ = [
+    "ABSENT",
+    "ANY",
     "AtomSyncError",
     "Filters",
+    "PreparedUnit",
     "Receipt",
     "Report",
+    "Savepoint",
     "StagedFile",
     "Store",
+    "UnitMaker",
     "UnitOfWork",
+    "digest",
     "open_store",
     "push",
+    "unit_maker",
 ]
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ABSENT": "atomsync.unit.expected",
+    "ANY": "atomsync.unit.expected",
     "AtomSyncError": "atomsync.errors",
     "Filters": "atomsync.tree.filters",
+    "PreparedUnit": "atomsync.store.prepared",
     "Receipt": "atomsync.store.commit",
     "Report": "atomsync.sync.push",
+    "Savepoint": "atomsync.unit.savepoint",
     "StagedFile": "atomsync.unit.work",
-    "Store": "atomsync.store.store",
+    "Store": "atomsync.unit.store",
+    "UnitMaker": "atomsync.unit.maker",
     "UnitOfWork": "atomsync.unit.work",
-    "open_store": "atomsync.store.store",
+    "digest": "atomsync.unit.expected",
+    "open_store": "atomsync.unit.store",
     "push": "atomsync.sync.push",
+    "unit_maker": "atomsync.unit.maker",
 }
 
 

@@ -13,12 +13,14 @@ from typing import ClassVar
 __all__ = [
     "AccessError",
     "AtomSyncError",
+    "CompensationFailed",
     "ControlUntrusted",
     "DestinationLimit",
     "DigestMismatch",
     "DiskError",
     "Drift",
     "GuardTripped",
+    "HeldByPrepared",
     "InDoubt",
     "Interrupted",
     "JournalError",
@@ -29,6 +31,7 @@ __all__ = [
     "RootReplaced",
     "RootsOverlap",
     "SourceUnstable",
+    "StaleEntry",
     "StoreLocked",
     "TimedOut",
     "UnitStateError",
@@ -139,6 +142,12 @@ class Drift(AtomSyncError):
     exit_status, code = 41, "drift"
 
 
+class StaleEntry(Drift):
+    """A path is not what this unit read, expected or planned for: another writer was first."""
+
+    code = "stale"
+
+
 class DigestMismatch(AtomSyncError):
     """A staged file does not read back as it was written: the disk or the memory is bad."""
 
@@ -163,6 +172,12 @@ class ControlUntrusted(AtomSyncError):
     exit_status, code = 48, "control"
 
 
+class HeldByPrepared(AtomSyncError):
+    """A prepared unit that nobody has decided about yet would change the same paths."""
+
+    exit_status, code = 49, "prepared"
+
+
 class NotWatched(AtomSyncError):
     """No ``atomsync watch`` answers for this destination."""
 
@@ -179,6 +194,16 @@ class PendingRollback(UnitStateError):
     """A step of this unit failed: it must be rolled back before it is used again (as in SQLAlchemy)."""
 
     code = "pending-rollback"
+
+
+class CompensationFailed(AtomSyncError):
+    """A unit was rolled back, but what was registered with ``on_rollback`` failed; ``errors`` has it all."""
+
+    exit_status, code = 71, "compensation"
+
+    def __init__(self, what: str, errors: tuple[BaseException, ...]) -> None:
+        super().__init__(what, "; ".join(f"{type(error).__name__}: {error}" for error in errors))
+        self.errors = errors
 
 
 class InDoubt(AtomSyncError):

@@ -47,15 +47,22 @@ def test_every_room_says_what_it_is_for() -> None:
 
 
 FRONT_DOOR = {
+    "ABSENT",
+    "ANY",
     "AtomSyncError",
     "Filters",
+    "PreparedUnit",
     "Receipt",
     "Report",
+    "Savepoint",
     "StagedFile",
     "Store",
+    "UnitMaker",
     "UnitOfWork",
+    "digest",
     "open_store",
     "push",
+    "unit_maker",
 }
 
 
@@ -222,7 +229,8 @@ def test_exit_statuses_differ_where_the_remedies_do() -> None:
     for kind in error_classes():
         shared.setdefault(kind.exit_status, set()).add(kind.__name__)
     assert {status: names for status, names in shared.items() if len(names) > 1} == {
-        70: {"AtomSyncError", "UnitStateError", "PendingRollback"}
+        41: {"Drift", "StaleEntry"},
+        70: {"AtomSyncError", "UnitStateError", "PendingRollback"},
     }
 
 

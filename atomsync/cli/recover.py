@@ -8,7 +8,7 @@ from atomsync.cli import records, render
 from atomsync.cli.options import json_option, state_dir_option
 from atomsync.errors import Drift
 from atomsync.store.recovery import CLEAN
-from atomsync.store.store import open_store
+from atomsync.unit.store import open_store
 
 
 @click.command("recover")
@@ -21,7 +21,7 @@ def command(dst: str, *, state_dir: str | None, as_json: bool) -> int:
     Every other command does this by itself before it starts. Exit status 41 means that another
     program had edited files of the unfinished unit: both versions are kept, and listed.
     """
-    found = open_store(dst, state_dir=state_dir).recover()
+    found = open_store(dst, state_dir=state_dir, timeout=0).recover()
     if as_json:
         click.echo(records.recovery(found))
     elif found.action == CLEAN:

@@ -10,7 +10,7 @@ from atomsync.cli import records, render
 from atomsync.cli.options import json_option, state_dir_option
 from atomsync.daemon.client import ask
 from atomsync.errors import AccessError, AtomSyncError, NotWatched, TimedOut
-from atomsync.store.store import open_store
+from atomsync.unit.store import open_store
 
 
 @click.command("status")
@@ -30,7 +30,7 @@ def command(dst: str, *, state_dir: str | None, as_json: bool) -> int:
     watched = _watched(dst)
     found, trouble = None, ""
     try:
-        found = open_store(dst, state_dir=state_dir).status()
+        found = open_store(dst, state_dir=state_dir, timeout=0).status()
     except AtomSyncError as error:
         if watched is None:
             raise

@@ -11,12 +11,12 @@ from atomsync.follow.watching import WatchOptions
 from atomsync.fs.capabilities import Capabilities
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.progress import Progress
-from atomsync.store.store import open_store
 from atomsync.sync.compare import Comparison, Rules
 from atomsync.sync.look import Look
 from atomsync.sync.phases import Phases
 from atomsync.sync.push import Report, committed, opened_source, ownership
 from atomsync.sync.settle import Heard, settle_look
+from atomsync.unit.store import open_store
 from atomsync.unit.work import UnitOfWork
 from atomsync.watch.batching import Batch
 from atomsync.watch.hint import TREE
@@ -47,6 +47,7 @@ class Carrier:
             verify=options.verify,
             keep=options.keep,
             state_dir=options.state_dir,
+            timeout=0,
         )
 
     def carry(self, batch: Batch, skipped: Collection[str], *, resting: bool) -> Report:
@@ -59,7 +60,9 @@ class Carrier:
         self._must_stand()  # before the store is opened: where none is, one would be made
         with (
             opened_source(PosixDisk(), self._source) as origin,
-            UnitOfWork(self._store, source=origin, message=options.message, progress=phases) as unit,
+            UnitOfWork(
+                self._store, source=origin, message=options.message, progress=phases, exclusive=True
+            ) as unit,
         ):
             self._ground.must_be_source(origin.root)
             control = unit.session.control

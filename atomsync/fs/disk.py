@@ -133,3 +133,6 @@ class Disk(Protocol):
 
     def try_lock(self, fd: int) -> bool:
         """Take the exclusive lock of an open file, without waiting; False if another has it."""
+
+    def unlock(self, fd: int) -> None:
+        """Give that lock back; nothing if it was not taken."""

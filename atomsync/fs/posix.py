@@ -210,6 +210,9 @@ class PosixDisk:
             return False
         return True
 
+    def unlock(self, fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
 
 @functools.cache
 def _kernel() -> tuple[int, int]:

@@ -111,6 +111,11 @@ def bytes_entering(steps: Iterable[Step]) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
+def bytes_in(steps: Iterable[Step]) -> int:
+    """Of all files that enter."""
+    return sum(entry.size for _, entry in _entering(steps) if entry.kind == FILE)
+
+
 def _counted(paths: list[str], noun: str) -> str:
     return f"1 {noun} is" if len(paths) == 1 else f"{len(paths):,} {noun}s are"
 

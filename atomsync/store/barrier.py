@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.step import META, REMOVE, Step
-from atomsync.store.control import Control
+from atomsync.store.control import PENDING, PREPARED, Control
 from atomsync.tree.entry import DIR, FILE, LINK, look_deep, same_object
 from atomsync.tree.path import parent_of
 
@@ -43,7 +43,12 @@ def staged_is_durable(
                     control.disk.fsync(cursor.at(location))
                 elif entry.kind == FILE:
                     _fsync_file(cursor, location)
-    for fd in (slots, unit, control.fd, control.root):
+    for fd in (slots, unit):
+        control.disk.fsync(fd)
+    for name in (PENDING, PREPARED):
+        with contextlib.suppress(FileNotFoundError), control.opened(name) as fd:
+            control.disk.fsync(fd)
+    for fd in (control.fd, control.root):
         control.disk.fsync(fd)
 
 

@@ -19,7 +19,7 @@ from atomsync.store.barrier import NONE, swaps_are_durable
 from atomsync.store.control import JOURNAL, UNIT, Control
 from atomsync.store.decision import ABORT, write_decision
 from atomsync.store.opening import make_writable, restore_modes
-from atomsync.store.seal import SealedUnit, drifted, look_at
+from atomsync.store.seal import SealedUnit, check_content, drifted, look_at
 from atomsync.store.staging import Stage, retire_as_waste
 from atomsync.store.swapping import move, swap
 from atomsync.store.undo import roll_back, same_subtree, set_seen
@@ -50,7 +50,7 @@ class Receipt(NamedTuple):
 def commit(control: Control, stage: Stage, sealed: SealedUnit) -> tuple[str, float]:
     """Take a sealed unit to its commit point; returns the swap class and the mixed window in ms.
 
-    Raises Drift (another writer was there first; rolled back), DiskError and its kin (rolled back),
+    Raises StaleEntry (another writer was there first; rolled back), DiskError and its kin (rolled back),
     InDoubt (only recovery may decide). Whatever it raises, nothing of another writer is lost.
     """
     steps = sealed.steps
@@ -135,6 +135,7 @@ def _check_displaced(control: Control, slots: int, steps: tuple[Step, ...]) -> N
             found = found._replace(mtime_ns=old.mtime_ns)
         if not untouched(old, found):
             raise drifted(step.path)
+        check_content(control.disk, slots, step.slot, step.path, old)
         if old.kind == DIR and not same_subtree(
             control.disk, slots, step.slot, step.path, step.displaced, inodes=True
         ):

@@ -2,10 +2,12 @@
 
 .atomsync/            0700, ours, on the destination's own filesystem
   lock                flock for as long as a process works on the store; its text names the holder
-  unit/               at most one unfinished unit; that it exists means: recovery is needed
+  pending/<n>/        units that are being staged, locked (flock) by whoever stages: without a lock, waste
+  unit/               at most one unit that is being committed; that it exists means: recovery is needed
     journal           append only; under this name only once it was synced whole
     slots/<n>         before the swap the new object, after it the old one
     decision          what recovery decided, in a file of its own
+  prepared/<unit id>/ sealed units that rest until another party has decided
   history/<unit id>/  finished units: their journals and the displaced objects
   retired/            what may be deleted at any time, in any order
   conflicts/<unit id>/  objects of other writers that a rollback met and must not destroy
@@ -30,14 +32,8 @@ from atomsync.store import lock
 from atomsync.store.removal import remove_tree
 from atomsync.tree.path import CONTROL_NAME, shown
 
-LOCK, UNIT, HISTORY, RETIRED, CONFLICTS, MANIFEST = (
-    "lock",
-    "unit",
-    "history",
-    "retired",
-    "conflicts",
-    "manifest.sqlite",
-)
+LOCK, PENDING, UNIT, PREPARED, MANIFEST = "lock", "pending", "unit", "prepared", "manifest.sqlite"
+HISTORY, RETIRED, CONFLICTS = "history", "retired", "conflicts"
 DESTINATION, _DESTINATION_DRAFT = "destination", "destination.draft"
 JOURNAL, JOURNAL_DRAFT, SLOTS, DECISION = "journal", "journal.draft", "slots", "decision"
 PROBE = "probe"
@@ -84,21 +80,20 @@ class Control:
         """
         fd = self._opened_lock(lambda: self.disk.open_lock(self.fd, LOCK))
         try:
-            lock_root(self.disk, self.root, self.where, self.state_dir)
+            self.root_locked = lock_root(self.disk, self.root, self.where, self.state_dir)
             lock.take(self.disk, fd, self.where, lambda: lock.read_text(self.disk, fd))
             if not self._is_current(fd):
                 raise vanished(self.where)
         except BaseException:
             self.disk.close(fd)
+            self._unlock_root()
             raise
         self._lock = fd
         lock.sign(self.disk, fd)
 
     @property
-    def lock_fd(self) -> int:
-        """The descriptor that holds the lock: a helper process that has it too keeps the store locked."""
-        assert self._lock is not None, "the store must be locked"
-        return self._lock
+    def locked(self) -> bool:
+        return self._lock is not None
 
     def holder(self) -> str:
         """Who has the lock now; "" if nobody. Only looks: works on a read-only filesystem too."""
@@ -115,6 +110,13 @@ class Control:
         if self._lock is not None:
             lock.release(self.disk, self._lock)
             self._lock = None
+        self._unlock_root()
+
+    def _unlock_root(self) -> None:
+        if self.root_locked:
+            self.root_locked = False
+            with contextlib.suppress(OSError):  # a dead disk; the kernel takes it back at the close
+                self.disk.unlock(self.root)
 
     def close(self) -> None:
         """Never fails: what was done is done, also on a disk that died meanwhile."""
@@ -206,8 +208,12 @@ class Control:
         ``root`` the destination. Under a lock: without one another may be using them by now."""
         ours = self._lock is not None or self.root_locked
         try:
-            if self.made_ns is not None and not self.has(UNIT) and not self.has(CONFLICTS):
+            if self.made_ns is not None and not any(
+                self.names(name) for name in (UNIT, PENDING, PREPARED, HISTORY, CONFLICTS)
+            ):
                 if ours:
+                    with contextlib.suppress(FileNotFoundError):  # first; not if it holds something by now
+                        self.disk.rmdir(self.fd, PENDING)
                     for name, _ in self.disk.scandir(self.fd):
                         remove_tree(self.disk, self.fd, name)
                 if self.state_dir is not None:

@@ -1,11 +1,12 @@
 """The journal: a sealed unit as bytes, and back. Pure; one codec for seal, recovery and history.
 
     frame   = magic "atsj", version, type, payload length, payload, xxh3-128
-    journal = BEGIN (STEP (INSIDE | DISPLACED)*)* END  [COMMIT]  zeros
+    journal = BEGIN [PREPARED] (STEP (INSIDE | DISPLACED)*)* END  [COMMIT]  zeros
 
 The digest of a frame covers the unit's id, the frame's number, its type and payload: an old record in a
 reused block, or one moved to another place, does not pass. END counts the steps. Behind END the
-file holds zeros, so that COMMIT later needs no new block.
+file holds zeros, so that COMMIT later needs no new block. PREPARED says that another party decides, and
+holds the name under which it is asked.
 
 What reads wrong is never guessed at: JournalError, and the store stays as it is. Only the space for
 COMMIT may hold anything that a torn write leaves; that means: not committed.
@@ -29,8 +30,7 @@ from atomsync.tree.entry import DIR, FILE, LINK, OTHER, Entry
 from atomsync.tree.path import ancestors, is_reserved
 
 MAGIC, VERSION = b"atsj", 1
-BEGIN, STEP, INSIDE, DISPLACED, END, COMMIT = 1, 2, 3, 4, 5, 6
-# 7 is kept for PREPARED: a unit that rests sealed until another party has decided.
+BEGIN, STEP, INSIDE, DISPLACED, END, COMMIT, PREPARED = 1, 2, 3, 4, 5, 6, 7
 _HEAD = struct.Struct("<4sBBHI")
 _DIGEST_BYTES = 16
 _PAYLOAD_MAX_BYTES = 1 << 20
@@ -61,6 +61,7 @@ class Header(NamedTuple):
     checked_ns: int
     message: str
     encoding: str = "utf-8"
+    coordinator: str | None = None  # who decides about a prepared unit ("": whoever prepared it)
 
 
 class Journal(NamedTuple):
@@ -81,7 +82,9 @@ def encode(header: Header, steps: tuple[Step, ...]) -> tuple[bytearray, int, byt
         out.extend(_frame(header.id, number, kind, text))
         number += 1
 
-    put(BEGIN, header._replace(encoding=sys.getfilesystemencoding()))
+    put(BEGIN, header._replace(encoding=sys.getfilesystemencoding())[:-1])
+    if header.coordinator is not None:
+        put(PREPARED, header.coordinator)
     for step in steps:
         put(STEP, step._replace(inside=(), displaced=()))
         for kind, members in ((INSIDE, step.inside), (DISPLACED, step.displaced)):
@@ -114,7 +117,9 @@ def decode(data: bytes) -> Journal:
             displaced.clear()
 
     for number, (kind, payload, end) in enumerate(frames, 2):  # noqa: B007  # both are used behind it
-        if kind == STEP:
+        if kind == PREPARED and number == 2 and _is_text(payload):
+            header = header._replace(coordinator=payload)
+        elif kind == STEP:
             finished()
             steps.append(_step(payload, len(steps)))
         elif kind in (INSIDE, DISPLACED) and steps:
@@ -200,10 +205,9 @@ def _unit_id(payload: bytes) -> str:
 
 
 def _header(payload: Any) -> Header:
-    try:
-        header = Header(*payload)
-    except TypeError:
-        raise _bad("BEGIN has other fields") from None
+    if not isinstance(payload, list) or len(payload) != len(Header._fields) - 1:
+        raise _bad("BEGIN has other fields")
+    header = Header(*payload)
     if not all(isinstance(value, kind) for value, kind in zip(header, (str, int, int, str, str))):
         raise _bad("BEGIN has fields of other types")
     return header

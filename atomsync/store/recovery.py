@@ -14,11 +14,13 @@ from atomsync.store.barrier import FULL, swaps_are_durable
 from atomsync.store.conflicts import Conflict
 from atomsync.store.control import JOURNAL, PROBE, RETIRED, SLOTS, UNIT, Control
 from atomsync.store.decision import ABORT, COMMIT, read_decision, write_decision
+from atomsync.store.forward import roll_forward
 from atomsync.store.history import empty_retired, read_journal, retire_to_history
 from atomsync.store.journal import Journal
+from atomsync.store.prepared import Resolver, Settled, settle_prepared
 from atomsync.store.removal import remove_tree
 from atomsync.store.seal import look_at
-from atomsync.store.staging import retire_as_waste
+from atomsync.store.staging import discard_abandoned, retire_as_waste
 from atomsync.store.undo import roll_back
 from atomsync.tree.entry import same_object
 from atomsync.tree.path import shown
@@ -27,23 +29,34 @@ CLEAN, DISCARDED, ROLLED_BACK, FINISHED = "clean", "discarded", "rolled back", "
 UNFINISHED = "unfinished"
 
 
+_STAGED = "it was still being staged; nothing of it was visible"
+
+
 class Recovery(NamedTuple):
     """What recovery found and did. ``action`` is one of the words above; a dry
-    run does nothing, and only says UNFINISHED."""
+    run does nothing, and only says UNFINISHED. ``settled`` are prepared units that came to an end with it."""
 
     action: str
     unit_id: str = ""
     why: str = ""
     conflicts: tuple[Conflict, ...] = ()
+    settled: tuple[Settled, ...] = ()
 
 
-def recover(control: Control) -> Recovery:
-    """Leave no unfinished unit. Needs the lock. Raises JournalError and touches nothing if in doubt."""
+def recover(control: Control, resolver: Resolver | None = None, *, but: str = "") -> Recovery:
+    """Leave no unfinished unit, and no prepared one that can be decided about. Needs the lock.
+
+    ``but`` is a prepared unit that the caller is about to decide about. Raises JournalError and touches
+    nothing if in doubt, and whatever ``resolver`` raises.
+    """
     remove_tree(control.disk, control.fd, PROBE)
     found = _recover(control)
+    if discard_abandoned(control) and found.action == CLEAN:
+        found = Recovery(DISCARDED, "", _STAGED)
+    settled, conflicts = settle_prepared(control, resolver, but=but)
     if control.names(RETIRED):
         empty_retired(control)
-    return found
+    return found._replace(settled=tuple(settled), conflicts=(*found.conflicts, *conflicts))
 
 
 def _recover(control: Control) -> Recovery:
@@ -51,7 +64,7 @@ def _recover(control: Control) -> Recovery:
         return Recovery(CLEAN)
     if not control.has(UNIT, JOURNAL):
         retire_as_waste(control, UNIT)
-        return Recovery(DISCARDED, "", "it was still being staged; nothing of it was visible")
+        return Recovery(DISCARDED, "", _STAGED)
     try:
         journal = read_journal(control, UNIT)
     except JournalError as error:
@@ -70,7 +83,8 @@ def _decide(control: Control, journal: Journal) -> Recovery:
     conflicts: list[Conflict] = []
     with control.opened(UNIT) as unit:
         decision = read_decision(control, unit, unit_id)
-        if not control.has(UNIT, SLOTS):
+        prepared = journal.header.coordinator is not None
+        if not control.has(UNIT, SLOTS) and not (prepared and decision == COMMIT):
             _nothing_was_swapped(control, journal, decision)
             decision = decision or ABORT
         else:
@@ -78,12 +92,17 @@ def _decide(control: Control, journal: Journal) -> Recovery:
                 decision = decision or (COMMIT if journal.committed else ABORT)
                 if decision == ABORT:
                     conflicts = roll_back(control, slots, unit_id, journal.steps)
+                elif prepared:
+                    conflicts, _ = roll_forward(control, slots, unit_id, journal.steps)
                 swaps_are_durable(control, slots, journal.steps, FULL)
                 # Afresh also where one can be read: the sync of that one may have failed.
                 write_decision(control, unit, unit_id, decision, durable=True)
     if decision == COMMIT:
         retire_to_history(control, unit_id)
-        return Recovery(FINISHED, unit_id, "it was committed; only cleaning up was left")
+        why = "it was committed; only cleaning up was left"
+        if prepared:
+            why = "it was prepared, and decided about; its commit was cut"
+        return Recovery(FINISHED, unit_id, why, tuple(conflicts))
     retire_as_waste(control, UNIT)
     return Recovery(ROLLED_BACK, unit_id, "it was cut before its commit point", tuple(conflicts))
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from atomsync.errors import DestinationLimit, DigestMismatch, Drift
+from atomsync.errors import DestinationLimit, DigestMismatch, StaleEntry
 from atomsync.fs.cursor import Cursor
+from atomsync.fs.disk import Disk
 from atomsync.plan.plan import Plan
 from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.barrier import NONE, staged_is_durable
-from atomsync.store.control import JOURNAL, JOURNAL_DRAFT, Control
+from atomsync.store.control import HISTORY, JOURNAL, JOURNAL_DRAFT, PREPARED, RETIRED, UNIT, Control
 from atomsync.store.copying import digest_file
 from atomsync.store.journal import JOURNAL_MAX_BYTES, Header, encode
 from atomsync.store.progress import Progress
@@ -49,10 +50,11 @@ def seal(
     durability: str,
     verify: str,
 ) -> SealedUnit:
-    """Write the journal of a staged plan and pass barrier B1.
+    """Write the journal of a staged plan, move it to its place, and pass barrier B1.
 
-    Raises Drift if the destination is no longer what the plan expects, DigestMismatch if the medium
-    (``verify="media"``) does not hold what was written; nothing is visible yet in either case.
+    That place is ``unit``, or below ``prepared`` if the header names a coordinator. Raises StaleEntry if the
+    destination is no longer what the plan expects, DigestMismatch if the medium (``verify="media"``) does not
+    hold what was written; nothing is visible yet in either case. Needs the store's lock.
     """
     disk = control.disk
     control.tree.close()  # walk anew: a directory on the way may have been moved or replaced since
@@ -73,6 +75,10 @@ def seal(
         disk.close(fd)
     del data
     disk.replace(stage.unit, JOURNAL_DRAFT, stage.unit, JOURNAL)
+    for name in (HISTORY, RETIRED):  # durable with B1: neither may be missing when the unit goes there
+        with control.opened(name, make=True):
+            pass
+    stage.move(*((UNIT,) if header.coordinator is None else (PREPARED, header.id)))
     staged_is_durable(control, stage.unit, stage.slots, steps, durability)
     if verify == MEDIA:
         _verify_media(stage, progress)
@@ -90,6 +96,8 @@ def _deep(control: Control, stage: Stage, step: Step, time_step_ns: int) -> Step
     elif look_at(control.tree, step.path) is not None:
         raise drifted(step.path)
     if step.kind == META:
+        if old is not None:
+            check_content(control.disk, *control.tree.split(step.path), step.path, old)
         return step._replace(old=old, new=new and _rounded(new, time_step_ns))
     if step.kind != REMOVE:
         found = look_deep(control.disk, stage.slots, step.slot)
@@ -128,8 +136,20 @@ def look_at(tree: Cursor, path: str) -> Entry | None:
     return look_deep(tree.disk, at, name)
 
 
-def drifted(path: str, why: str = "it changed after it was planned for") -> Drift:
-    return Drift(
+def check_content(disk: Disk, at: int, name: str, path: str, old: Entry) -> None:
+    """StaleEntry if ``old`` was a file read to its digest, and what is at the name has another: an edit
+    within one tick of the clock shows nowhere else."""
+    if old.kind == FILE and old.digest:
+        fd = disk.open_file(at, name)
+        try:
+            if digest_file(disk, fd)[0] != old.digest:
+                raise drifted(path)
+        finally:
+            disk.close(fd)
+
+
+def drifted(path: str, why: str = "it changed after it was planned for") -> StaleEntry:
+    return StaleEntry(
         f"someone else changed {shown(path or '.')} at the destination",
         why,
         "The unit was rolled back and nothing was lost; run it again to plan with what is there now.",

@@ -1,8 +1,12 @@
 """(3) New content on the destination's filesystem, invisible: copied, read back, evidence returned.
 
-``Stage`` is the directory of the unfinished unit. Each step of the plan gets a slot there; a new
+``Stage`` is the directory of a pending unit. Each step of the plan gets a slot there; a new
 directory is built in its slot with everything below it. Nobody else can enter (0700), so a staged file
 is never more readable than it will be in the end.
+
+Many units may be staged at once, each in a directory of its own that its process keeps locked: one without
+a lock was left by a process that died, and whoever recovers the store deletes it. Only one is ever
+committed; it moves from ``pending/`` to ``unit`` for that, by one rename, under the store's lock.
 
 Staging again with a changed plan keeps what still fits, and drops the rest: that is how a source
 file that changed while we copied is staged again without the other fifty thousand.
@@ -12,15 +16,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import count
 from typing import NamedTuple
 
 from atomsync.errors import cannot_stage
 from atomsync.fs.cursor import Cursor
+from atomsync.fs.disk import Disk
 from atomsync.plan.plan import Plan
 from atomsync.plan.step import META, REMOVE, Step
-from atomsync.store.control import HISTORY, JOURNAL, RETIRED, SLOTS, UNIT, Control
+from atomsync.store.control import JOURNAL, PENDING, RETIRED, SLOTS, UNIT, Control
 from atomsync.store.copying import Job, Source, copy_file, link_file
 from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
 from atomsync.store.progress import Progress
@@ -56,32 +61,35 @@ Content = Spooled | Linked
 
 
 class Stage:
-    """The stage of one unit; made empty. ``slots`` is the descriptor of its slots directory."""
+    """The stage of one unit; made empty. ``unit`` and ``slots`` are the descriptors of its directories, and
+    ``where`` their place below the control directory. Where directories cannot be locked, only a process that
+    holds the store's lock may have one."""
 
     def __init__(self, control: Control) -> None:
         self.control, self.disk = control, control.disk
-        disk = self.disk
+        self.where: tuple[str, ...] = ()
         self.unit = self.slots = -1
-        for name in (HISTORY, RETIRED):  # durable with B1: neither may be missing when the unit goes there
-            with control.opened(name, make=True):
-                pass
-        disk.mkdir(control.fd, UNIT)
         try:
-            self.unit = disk.open_dir(control.fd, UNIT)
-            disk.mkdir(self.unit, SLOTS)
-            self.slots = disk.open_dir(self.unit, SLOTS)
+            self._make_unit()
+            self.disk.mkdir(self.unit, SLOTS)
+            self.slots = self.disk.open_dir(self.unit, SLOTS)
             for fd in (self.unit, self.slots):
-                disk.set_meta(fd, -1, -1, 0o700, None)
+                self.disk.set_meta(fd, -1, -1, 0o700, None)
         except BaseException:
-            self._close_descriptors()
             with contextlib.suppress(OSError):
-                remove_tree(disk, control.fd, UNIT)
+                self._remove()
+            self._close_descriptors()
             raise
-        self.cursor = Cursor(disk, self.slots)
+        self.cursor = Cursor(self.disk, self.slots)
         self.staged: dict[str, Staged] = {}
         self.bytes_staged = 0
         self._slots_made = 0
         self._slot_of: dict[str, str] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever put into it."""
+        return self._slots_made == 0
 
     def new_slot(self) -> str:
         self._slots_made += 1
@@ -92,19 +100,19 @@ class Stage:
         plan: Plan,
         source: Source | None,
         contents: Mapping[str, Content],
+        kept: Collection[str],
         progress: Progress,
     ) -> tuple[Plan, list[str]]:
         """Bring the slots in step with ``plan``; returns it with its slots, and the unstable paths.
 
-        Unstable are the source paths that were not as the plan says: gone, grown, replaced. They are
-        not staged. Raises DigestMismatch, NoSpace, AccessError, DiskError, Interrupted.
+        ``kept`` are the slots of callers' contents that may be wanted yet. Unstable are the source paths
+        that were not as the plan says: gone, grown, replaced. They are not staged. Raises DigestMismatch,
+        NoSpace, AccessError, DiskError, Interrupted.
         """
         steps = tuple(self._with_slot(step, contents) for step in plan.steps)
         wanted = dict(_locations(steps))
-        for have in self.staged.values():
-            if is_closed(have.wanted):  # it has its mode already, but may have to change once more
-                self.disk.set_meta_at(*self.cursor.split(have.location), -1, -1, 0o700, None)
-        self._drop_unwanted(wanted, contents)
+        self._open_closed()
+        self._drop_unwanted(wanted, kept)
         dirs: list[tuple[str, Entry]] = []
         jobs: list[Job] = []
         unstable: list[str] = []
@@ -139,10 +147,48 @@ class Stage:
         if found is not None:
             self.disk.unlink(*self.cursor.split(found.location))
 
+    def reset(self, kept: Collection[str]) -> None:
+        """Back to where nothing is staged, however the last try ended: only the contents in ``kept``,
+        each in its own slot."""
+        self.cursor.close()
+        self._open_closed()
+        self._drop_unwanted({}, kept)
+        for name, _ in self.disk.scandir(self.slots):
+            if name not in kept:
+                remove_tree(self.disk, self.slots, name)
+
+    def drop(self, slots: Collection[str]) -> None:
+        """Delete contents nobody wants any more, unless they are staged: those the next staging drops."""
+        staged = {found.spool for found in self.staged.values()} if slots else ()
+        for slot in slots:
+            if slot not in staged:
+                with contextlib.suppress(FileNotFoundError):
+                    self.disk.unlink(self.slots, slot)
+
+    def move(self, *where: str) -> None:
+        """To another place below the control directory, by one rename."""
+        with self.control.opened(*self.where[:-1]) as at, self.control.opened(*where[:-1], make=True) as to:
+            self.disk.replace(at, self.where[-1], to, where[-1])
+        self.where = where
+
     def discard(self) -> None:
         """Forget the unit: nothing of it was visible."""
-        self.close()
-        retire_as_waste(self.control, UNIT)
+        if self.where == (UNIT,):
+            self.close()
+            retire_as_waste(self.control, UNIT)
+            return
+        try:
+            self.cursor.close()
+            self._remove()  # while it is locked: a stage without a lock is anybody's to delete
+        finally:
+            self.close()
+
+    def rest(self) -> None:
+        """Close all but the unit's own descriptor, which has its lock."""
+        self.cursor.close()
+        if self.slots != -1:
+            self.disk.close(self.slots)
+            self.slots = -1
 
     def close(self) -> None:
         self.cursor.close()
@@ -153,6 +199,30 @@ class Stage:
             if fd != -1:
                 self.disk.close(fd)
         self.slots = self.unit = -1
+
+    def _make_unit(self) -> None:
+        """A new directory, and its lock."""
+        for name in map(str, count()):
+            with self.control.opened(PENDING, make=True) as pending:
+                try:
+                    self.disk.mkdir(pending, name)
+                except FileExistsError:
+                    continue
+                # RACE: until it is locked, whoever recovers the store may take it for waste: then another.
+                with contextlib.suppress(FileNotFoundError):
+                    self.unit = self.disk.open_dir(pending, name)
+                    ours = try_lock(self.disk, self.unit, alone=self.control.locked)
+                    if ours and self.disk.lstat(pending, name).st_ino == self.disk.fstat(self.unit).st_ino:
+                        self.where = PENDING, name
+                        return
+                self._close_descriptors()
+
+    def _remove(self) -> None:
+        if self.where:
+            with contextlib.suppress(FileNotFoundError):  # first: without it the rest means nothing
+                self.disk.unlink(self.unit, JOURNAL)
+            with self.control.opened(*self.where[:-1]) as at:
+                remove_tree(self.disk, at, self.where[-1])
 
     # -- the parts of stage()
     def _with_slot(self, step: Step, contents: Mapping[str, Content]) -> Step:
@@ -165,12 +235,15 @@ class Stage:
             self._slot_of[step.path] = self.new_slot()
         return step._replace(slot=self._slot_of[step.path])
 
-    def _drop_unwanted(
-        self, wanted: Mapping[str, tuple[str, Entry]], contents: Mapping[str, Content]
-    ) -> None:
+    def _open_closed(self) -> None:
+        """Staged directories that have their mode already, but may have to change once more."""
+        for have in self.staged.values():
+            if is_closed(have.wanted):
+                self.disk.set_meta_at(*self.cursor.split(have.location), -1, -1, 0o700, None)
+
+    def _drop_unwanted(self, wanted: Mapping[str, tuple[str, Entry]], kept: Collection[str]) -> None:
         """What no longer fits goes; but a caller's content that is wanted elsewhere, or with other
         attributes, only goes back to its own slot: there is no second copy of it."""
-        spools = {content.slot for content in contents.values() if isinstance(content, Spooled)}
         for path in sorted(self.staged, reverse=True):
             have = self.staged[path]
             want = wanted.get(path)
@@ -178,7 +251,9 @@ class Stage:
                 continue
             self.cursor.at("")  # do not stand in what is about to go
             parent, name = self.cursor.split(have.location)
-            if have.spool not in spools:
+            if have.spool:
+                self.bytes_staged -= have.wanted.size
+            if have.spool not in kept:
                 remove_tree(self.disk, parent, name)
             elif have.location != have.spool:
                 self.disk.replace(parent, name, self.slots, have.spool)
@@ -203,9 +278,12 @@ class Stage:
         if location != content.slot:
             parent, name = self.cursor.split(location)
             self.disk.replace(self.slots, content.slot, parent, name)
+        self.bytes_staged += entry.size
+        # Told before it is sure: should the next call fail, its only copy is known to lie here.
+        self.staged[path] = found = Staged(location, entry, content.digest, content.slot)
         parent, name = self.cursor.split(location)
         self.disk.set_meta_at(parent, name, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
-        return Staged(location, entry, content.digest, content.slot)
+        return found
 
     def _copy(self, jobs: list[Job], source: Source | None, progress: Progress) -> list[str]:
         if not jobs:
@@ -213,7 +291,7 @@ class Stage:
         assert source is not None, "a plan with files needs the source they come from"
         unstable = []
         if is_worth_it(jobs, source, self.cursor):
-            outcomes = copy_in_two(jobs, source, self.cursor, self.control.lock_fd, progress)
+            outcomes = copy_in_two(jobs, source, self.cursor, self.unit, progress)
         else:
             outcomes = self._copy_here(jobs, source, progress)
         for job, digest in outcomes:
@@ -246,6 +324,39 @@ def _locations(steps: Iterable[Step]) -> Iterable[tuple[str, tuple[str, Entry]]]
         skip = len(step.path)
         for path, entry in step.inside:
             yield path, (step.slot + path[skip:], entry)
+
+
+def try_lock(disk: Disk, unit: int, *, alone: bool) -> bool:
+    """Take the lock of a unit's directory; where directories have none (NFS), whoever holds the store's lock
+    (``alone``) is alone with all of them. Raises StoreLocked for anybody else there."""
+    try:
+        return disk.try_lock(unit)
+    except OSError:
+        if alone:
+            return True
+        raise
+
+
+def has_abandoned(control: Control) -> bool:
+    """Whether there is a stage that nobody holds. Only looks."""
+    for name in control.names(PENDING):
+        with contextlib.suppress(FileNotFoundError), control.opened(PENDING, name) as unit:
+            if try_lock(control.disk, unit, alone=True):
+                return True
+    return False
+
+
+def discard_abandoned(control: Control) -> bool:
+    """Delete the stages nobody holds any more; whether there were any. Needs the store's lock."""
+    found = False
+    for name in control.names(PENDING):
+        # FileNotFoundError: its process has just deleted it
+        with contextlib.suppress(FileNotFoundError), control.opened(PENDING, name) as unit:
+            if try_lock(control.disk, unit, alone=True):
+                with control.opened(PENDING) as pending:
+                    remove_tree(control.disk, pending, name)
+                found = True
+    return found
 
 
 def retire_as_waste(control: Control, name: str) -> None:

@@ -1,54 +1,81 @@
 """A destination as the object that changes only by whole units (SQLAlchemy's Engine, for a directory).
 
-``open_store`` checks nothing and opens nothing yet. A ``Session`` is one process's turn at the store:
-it holds the lock, has recovered what a crash left, and can run units until it is closed. This is the
-high door: whoever offers these verbs can be driven by ``unit`` and ``sync``.
+``BaseStore`` checks nothing and opens nothing before it is used; ``unit`` gives it its units. A ``Session``
+is one unit's visit: it has recovered what a crash left, stages as many may at once, and takes the store's
+lock for the time of a commit, or from its start. This is the high door: whoever offers these verbs can be
+driven by ``unit`` and ``sync``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
-from atomsync.errors import AtomSyncError, JournalError, RootError, from_oserror
+from atomsync.errors import (
+    AtomSyncError,
+    JournalError,
+    RootError,
+    StoreLocked,
+    UsageError,
+    from_oserror,
+)
 from atomsync.fs.disk import Disk
 from atomsync.fs.mounts import mounts_below
 from atomsync.fs.posix import PosixDisk
 from atomsync.fs.roots import is_dir
-from atomsync.plan.guards import bytes_entering, check_mounts, check_names, check_space
+from atomsync.plan.guards import bytes_entering, bytes_in, check_mounts, check_names, check_space
 from atomsync.plan.plan import Plan
+from atomsync.plan.step import Step
 from atomsync.store import commit as committing
 from atomsync.store.access import open_control
 from atomsync.store.barrier import FULL
 from atomsync.store.commit import Receipt
-from atomsync.store.control import CONFLICTS, HISTORY, UNIT, Control
+from atomsync.store.conflicts import Conflict
+from atomsync.store.control import CONFLICTS, HISTORY, JOURNAL, PREPARED, UNIT, Control
 from atomsync.store.copying import Source
 from atomsync.store.history import prune, read_journal, retire_to_history, units
 from atomsync.store.journal import Header
 from atomsync.store.manifest import Manifest
+from atomsync.store.prepared import (
+    PreparedUnit,
+    Resolver,
+    check_not_held,
+    commit_prepared,
+    discard_prepared,
+    prepared_units,
+)
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, Recovery, recover
 from atomsync.store.seal import READBACK, SealedUnit, seal
-from atomsync.store.staging import Content, Stage
-from atomsync.store.unit_id import time_of_unit, unit_id_at
+from atomsync.store.staging import Content, Stage, has_abandoned
+from atomsync.store.unit_id import is_unit_id, time_of_unit, unit_id_at
 from atomsync.tree.path import shown
 
+T = TypeVar("T")
 KEEP_UNITS = 5
+_NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # of directories
+_PAUSE_S, _PAUSE_MAX_S = 0.001, 0.05
+_BEING_STAGED = "a unit that was still being staged; recovery will discard it"
 _TRIES = 100  # to open a destination that others make and, for want of a unit, unmake at the same time
 
 
 class Options(NamedTuple):
     """``durability``: "full" survives a power cut, "none" only a killed process. ``verify``:
     "readback" compares what the filesystem gives back, "media" asks the medium itself. ``keep``: how
-    many finished units stay in the history. ``state_dir``: another place for the control directory."""
+    many finished units stay in the history. ``state_dir``: another place for the control directory.
+    ``timeout_s``: how long to wait for another's lock, in seconds. ``resolver`` decides about prepared units
+    whose process is gone."""
 
     durability: str = FULL
     verify: str = READBACK
     keep: int = KEEP_UNITS
     state_dir: str | None = None
+    timeout_s: float = 0.0
+    resolver: Resolver | None = None
 
 
 class UnitSummary(NamedTuple):
@@ -63,61 +90,59 @@ class UnitSummary(NamedTuple):
 
 class Status(NamedTuple):
     """``last`` is the newest finished unit; ``unfinished`` says what is left of a crash, "" if nothing;
-    ``holder`` names who has the lock, "" if nobody; ``conflicts`` are units that left foreign objects."""
+    ``holder`` names who has the lock, "" if nobody; ``conflicts`` are units that left foreign objects;
+    ``prepared`` are those that rest."""
 
     exists: bool
     last: UnitSummary | None
     unfinished: str
     holder: str
     conflicts: tuple[str, ...]
+    prepared: tuple[PreparedUnit, ...] = ()
 
 
-class Store:
+class BaseStore:
     """``path`` need not exist yet; its parent must. Cheap to make, holds nothing open, may be shared."""
 
     def __init__(self, path: str, options: Options | None = None, disk: Disk | None = None) -> None:
         self.path, self.options = path, options or Options()
         self.disk: Disk = disk or PosixDisk()
 
+    def recovered(self, found: Recovery) -> None:
+        """Called whenever recovery has done something. For those who build on this class."""
+
     @contextlib.contextmanager
     def session(self, progress: Progress | None = None) -> Iterator[Session]:
         """The store, locked and recovered. Raises StoreLocked, JournalError, ControlUntrusted, RootError."""
-        control, made = self._locked()
-        session = None
+        session = self.visit(progress, exclusive=True)
         try:
-            try:
-                control.claim(make=True)
-                session = Session(self, control, progress or Progress(), recover(control))
-            except OSError as error:
-                raise from_oserror(error, f"cannot use {shown(self.path)}") from None
             yield session
         finally:
-            if session is not None:
-                session.close()
-            if session is not None and session.committed:
-                control.close()
-            else:
-                control.unmake(root=made)
+            session.close()
 
-    def _locked(self) -> tuple[Control, bool]:
-        """The open store, and whether we made the destination itself."""
+    def visit(self, progress: Progress | None = None, *, exclusive: bool = False) -> Session:
+        """A session, to be closed by the caller; ``exclusive``: locked from now on. Raises as ``session``."""
+        until = time.monotonic() + self.options.timeout_s
         made = False
-        control = None
         for left in reversed(range(_TRIES)):
             made = self._make_root() or made
+            session = None
             try:
-                control = open_control(self.disk, self.path, self.options.state_dir)
-                assert control is not None
-                control.lock()
-                return control, made
+                session = Session(
+                    self, self._opened(until, exclusive=exclusive), progress or Progress(), made
+                )
+                if exclusive or self.options.state_dir is not None or _needs_recovery(session.control):
+                    session.lock(until)
+                if not exclusive:
+                    session.begin(until)
+                return session
             except BaseException as error:
                 if isinstance(error, FileNotFoundError) and left:
-                    if control is not None:
-                        control.close()
-                        control = None
+                    if session is not None:
+                        session.control.close()
                     continue
-                if control is not None:
-                    control.unmake(root=made)
+                if session is not None:
+                    session.close()
                 elif made and self.options.state_dir is None:
                     with contextlib.suppress(OSError):  # not empty: then another is using it
                         os.rmdir(self.path)
@@ -125,6 +150,15 @@ class Store:
                     raise from_oserror(error, f"cannot use {shown(self.path)}") from None
                 raise
         raise AssertionError("the last try returns or raises")
+
+    def _opened(self, until: float, *, exclusive: bool) -> Control:
+        """The open store, with the destination locked if it was made, or is to be ``exclusive``."""
+        where = self.disk, self.path, self.options.state_dir
+        control = None if exclusive else open_control(*where, make=False)
+        if control is None:
+            control = waiting(until, lambda: open_control(*where))
+        assert control is not None
+        return control
 
     def recover(self) -> Recovery:
         """Finish or undo what a crash left, and say which."""
@@ -134,13 +168,79 @@ class Store:
         if control is None:
             return Recovery(CLEAN)
         try:
-            control.lock()
+            waiting(time.monotonic() + self.options.timeout_s, control.lock)
             control.claim(make=False)
-            return recover(control)
+            found = recover(control, self.options.resolver)
         except OSError as error:
             raise from_oserror(error, f"cannot recover {shown(self.path)}") from None
         finally:
             control.close()
+        self._tell(found)
+        return found
+
+    def prepared(self) -> tuple[PreparedUnit, ...]:
+        """The units that rest until somebody decides about them, oldest first. Only looks."""
+        return self.status().prepared if is_dir(self.path) else ()
+
+    def commit_prepared(self, unit_id: str) -> Receipt:
+        """Make a prepared unit visible. Of one that is committed already its receipt comes again.
+
+        Raises UsageError if there is no such unit; InDoubt if it stopped half way: recovery goes on.
+        """
+        with self._deciding(unit_id, "commit") as session:
+            conflicts: Iterable[Conflict] = ()
+            window_ms = 0.0
+            if unit_id in session.control.names(PREPARED):
+                conflicts, window_ms, journal = commit_prepared(
+                    session.control, unit_id, durability=self.options.durability
+                )
+            else:
+                journal = read_journal(session.control, HISTORY, unit_id)
+            warnings = [str(conflict) for conflict in conflicts]
+            return session.receipt(journal.header, journal.steps, window_ms, warnings)
+
+    def rollback_prepared(self, unit_id: str) -> None:
+        """Forget a prepared unit; nothing of it was ever visible. Raises UsageError if there is none."""
+        with self._deciding(unit_id, "roll back") as session:
+            if unit_id not in session.control.names(PREPARED):
+                raise UsageError(f"cannot roll back unit {unit_id}", "it was committed")
+            discard_prepared(session.control, unit_id, durability=self.options.durability)
+
+    def fate(self, unit_id: str) -> bool | None:
+        """Of a unit that was prepared: True if it is committed, False if rolled back, None if it rests."""
+        control = self._existing()
+        if control is None:
+            return False
+        try:
+            if unit_id in control.names(PREPARED):
+                return None
+            return unit_id in units(control) or control.has(UNIT)
+        finally:
+            control.close()
+
+    @contextlib.contextmanager
+    def _deciding(self, unit_id: str, verb: str) -> Iterator[Session]:
+        control = self._existing() if is_unit_id(unit_id) and is_dir(self.path) else None
+        if control is not None:
+            session = Session(self, control, Progress(), False)
+            try:
+                session.lock(time.monotonic() + self.options.timeout_s, but=unit_id)
+                if unit_id in [*control.names(PREPARED), *units(control)]:
+                    yield session
+                    return
+            except OSError as error:
+                raise from_oserror(error, f"cannot {verb} unit {unit_id} in {shown(self.path)}") from None
+            finally:
+                session.close()
+        raise UsageError(
+            f"cannot {verb} unit {shown(unit_id)}",
+            f"{shown(self.path)} has no prepared unit of that name",
+            "Those it has: atomsync status, or store.prepared().",
+        )
+
+    def _tell(self, found: Recovery) -> None:
+        if found.action != CLEAN or found.settled:
+            self.recovered(found)
 
     def status(self) -> Status:
         """How the store stands. Changes nothing, takes no lock for longer than a look."""
@@ -158,6 +258,7 @@ class Store:
                 "" if holder else _unfinished(control),
                 holder,
                 tuple(control.names(CONFLICTS)),
+                tuple(prepared_units(control)),
             )
         except OSError as error:
             raise from_oserror(error, f"cannot show {shown(self.path)}") from None
@@ -181,13 +282,39 @@ class Store:
 
 
 class Session:
-    """One process's turn at a store. ``recovery`` says what it found; ``control.tree`` reads it."""
+    """A unit's visit to a store. ``recovery`` says what was found, ``control.tree`` reads the destination."""
 
-    def __init__(self, store: Store, control: Control, progress: Progress, recovery: Recovery) -> None:
-        self.store, self.control, self.progress, self.recovery = store, control, progress, recovery
+    def __init__(self, store: BaseStore, control: Control, progress: Progress, made_root: bool) -> None:
+        self.store, self.control, self.progress = store, control, progress
+        self.recovery = Recovery(CLEAN)
         self.committed = False
+        self._made_root = made_root
         self._manifest: Manifest | None = None
         self._stage: Stage | None = None
+
+    def lock(self, until: float, *, but: str = "") -> None:
+        """The store is ours alone, and recovered. Raises StoreLocked if it cannot be had ``until`` then."""
+        waiting(until, self.control.lock)
+        try:
+            self.control.claim(make=True)
+            self.recovery = recover(self.control, self.store.options.resolver, but=but)
+            self.store._tell(self.recovery)
+        except BaseException:
+            self.control.unlock()
+            raise
+
+    def begin(self, until: float) -> None:
+        """Go on without the lock. The stage is made now: from here on nobody takes the store away."""
+        self.control.unlock()
+        try:
+            self._stage = Stage(self.control)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            self.lock(until)  # who could tell whose stage it is?
+
+    def unlock(self) -> None:
+        self.control.unlock()
 
     @property
     def manifest(self) -> Manifest:
@@ -212,27 +339,37 @@ class Session:
         """The guards every plan must pass, before anything is staged."""
         space = self.store.disk.space(self.control.root)
         check_names(plan.steps, space.name_max)
-        if self._stage is None:  # what is staged already has its space
+        if self._stage is None or self._stage.is_empty:  # what is staged already has its space
             check_space(plan.steps, space)
         check_mounts(plan.steps, mounts_below(self.store.path))
 
     def flush(
-        self, plan: Plan, source: Source | None, contents: Mapping[str, Content]
+        self, plan: Plan, source: Source | None, contents: Mapping[str, Content], kept: Collection[str]
     ) -> tuple[Plan, list[str]]:
         """Stage and verify; see ``Stage.stage``."""
         self.progress.phase("stage", *bytes_entering(plan.steps))
         try:
-            return self.stage.stage(plan, source, contents, self.progress)
+            return self.stage.stage(plan, source, contents, kept, self.progress)
         except OSError as error:
             raise from_oserror(error, f"cannot stage in {shown(self.store.path)}") from None
 
-    def seal(self, plan: Plan, *, checked_ns: int | None = None, message: str = "") -> SealedUnit:
-        """See ``seal.seal``. ``checked_ns``: when the sources were last seen unchanged."""
+    def seal(
+        self,
+        plan: Plan,
+        *,
+        checked_ns: int | None = None,
+        message: str = "",
+        coordinator: str | None = None,
+    ) -> SealedUnit:
+        """See ``seal.seal``. ``checked_ns``: when the sources were last seen unchanged. With a
+        ``coordinator`` the unit then rests as prepared. Needs the lock."""
         self.progress.phase("seal")
         now = time.time_ns()
-        header = Header(self._new_id(now), now, now if checked_ns is None else checked_ns, message)
+        checked = now if checked_ns is None else checked_ns
+        header = Header(self._new_id(now), now, checked, message, coordinator=coordinator)
         options = self.store.options
         try:
+            check_not_held(self.control, plan.steps)
             return seal(
                 self.control,
                 self.stage,
@@ -257,15 +394,32 @@ class Session:
         finally:
             stage.close()
         self.committed = True
+        warnings = self._retire(sealed)
+        found = self.receipt(sealed.header, sealed.steps, window_ms, warnings)
+        return found._replace(bytes=stage.bytes_staged, swap_class=swap_class)
+
+    def leave(self) -> Stage:
+        """Hand over the stage of a prepared unit: for as long as it is open, it is known to be cared for."""
+        stage, self._stage = self.stage, None
+        stage.rest()
+        self.committed = True  # the store is there to stay
+        return stage
+
+    def receipt(
+        self, header: Header, steps: tuple[Step, ...], window_ms: float, warnings: Iterable[str] = ()
+    ) -> Receipt:
+        """Of a unit that is committed."""
+        swap_class = self.control.capabilities.swap_class
+        durability = self.store.options.durability
+        staged = bytes_in(steps)
         return Receipt(
-            sealed.header.id,
-            *committing.counts(sealed.steps),
-            stage.bytes_staged,
-            window_ms,
-            swap_class,
-            sealed.durability,
-            tuple(self._retire(sealed)),
+            header.id, *committing.counts(steps), staged, window_ms, swap_class, durability, tuple(warnings)
         )
+
+    def reset(self, kept: Collection[str]) -> None:
+        """Nothing is staged any more, but for the contents in ``kept``."""
+        if self._stage is not None:
+            self._stage.reset(kept)
 
     def discard(self) -> None:
         """Forget what was staged. The destination never saw it."""
@@ -281,6 +435,13 @@ class Session:
             self.discard()
         if self._manifest is not None:
             self._manifest.close()
+        if self.committed:
+            self.control.close()
+            return
+        if not self.control.locked and (self._made_root or self.control.made_ns is not None):
+            with contextlib.suppress(StoreLocked, OSError):  # then a trace stays; it does no harm
+                self.control.lock()
+        self.control.unmake(root=self._made_root)
 
     def _retire(self, sealed: SealedUnit) -> Iterable[str]:
         """(8)"""
@@ -294,7 +455,7 @@ class Session:
 
     def _new_id(self, now_ns: int) -> str:
         """UTC to the millisecond: sorts by time, and is later than any unit this store knows."""
-        known = units(self.control)
+        known = sorted([*units(self.control), *self.control.names(PREPARED)])
         while True:
             found = unit_id_at(now_ns)
             if not known or found > known[-1]:
@@ -302,18 +463,23 @@ class Session:
             now_ns = max(now_ns, time_of_unit(known[-1])) + 1_000_000
 
 
-def open_store(
-    path: str | os.PathLike[str],
-    *,
-    durability: str = FULL,
-    verify: str = READBACK,
-    keep: int = KEEP_UNITS,
-    state_dir: str | os.PathLike[str] | None = None,
-    disk: Disk | None = None,
-) -> Store:
-    """A store on directory ``path``; see ``Options`` for the rest. Nothing is opened before it is used."""
-    where = None if state_dir is None else os.fspath(state_dir)
-    return Store(os.fspath(path), Options(durability, verify, keep, where), disk)
+def waiting(until: float, verb: Callable[[], T]) -> T:
+    """``verb``, tried again while another has the lock, until ``time.monotonic()`` says ``until``."""
+    pause_s = _PAUSE_S
+    while True:
+        try:
+            return verb()
+        except StoreLocked:
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                raise
+            time.sleep(min(left_s, pause_s))
+            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+
+
+def _needs_recovery(control: Control) -> bool:
+    """Whether something is visible, or decided, that may not stay so."""
+    return control.has(UNIT, JOURNAL) or bool(control.names(PREPARED))
 
 
 def _summary(control: Control) -> UnitSummary | None:
@@ -328,13 +494,15 @@ def _summary(control: Control) -> UnitSummary | None:
 
 def _unfinished(control: Control) -> str:
     if not control.has(UNIT):
-        return ""
+        return _BEING_STAGED if has_abandoned(control) else ""
     try:
         journal = read_journal(control, UNIT)
     except FileNotFoundError:
-        return "a unit that was still being staged; recovery will discard it"
+        return _BEING_STAGED
     except JournalError as error:
         return f"a unit whose journal cannot be trusted: {error.why}"
     if journal.committed:
         return f"unit {journal.header.id}, committed; recovery will clean up"
+    if journal.header.coordinator is not None:
+        return f"unit {journal.header.id}, prepared and decided; recovery will finish its commit"
     return f"unit {journal.header.id}, cut during its commit; recovery will roll it back"

@@ -191,7 +191,7 @@ def _undo_meta(control: Control, step: Step) -> list[Conflict]:
     if now is None or not same_object(old, now) or now[:SEEN] == old[:SEEN]:
         return []
     new = step.new if step.new is not None and step.kind == META else old
-    if not _between(old, now, new) and not is_closed(old):
+    if not between(old, now, new) and not is_closed(old):
         # Someone else's doing, and theirs it stays; but the time of a directory we moved ourselves.
         if now.kind != DIR:
             return [Conflict(step.path, step.path, "it was changed by someone else; left so")]
@@ -204,7 +204,7 @@ def _undo_meta(control: Control, step: Step) -> list[Conflict]:
     return []
 
 
-def _between(old: Entry, now: Entry, new: Entry) -> bool:
+def between(old: Entry, now: Entry, new: Entry) -> bool:
     """Whether ``now`` is what a change from ``old`` to ``new`` leaves, cut between any two of its calls.
 
     Owner, mode and time are set one after the other, and a chown clears the bits that lend rights.

@@ -23,7 +23,7 @@ from atomsync.store.control import UNIT
 from atomsync.store.copying import Source
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
-from atomsync.store.store import KEEP_UNITS, open_store
+from atomsync.store.store import KEEP_UNITS
 from atomsync.sync.compare import Comparer, Rules
 from atomsync.sync.phases import Phases
 from atomsync.sync.roots import check_roots
@@ -31,6 +31,7 @@ from atomsync.sync.settle import FAIL, Settled, settle
 from atomsync.tree.diff import Ownership
 from atomsync.tree.filters import Filters
 from atomsync.tree.path import shown
+from atomsync.unit.store import open_store
 from atomsync.unit.work import UnitOfWork
 
 
@@ -86,8 +87,8 @@ def push(
     with opened_source(disk, src) as origin:
         if dry_run:
             return _dry_run(disk, origin, dst, state, rules, phases)
-        store = open_store(dst, durability=durability, verify=verify, keep=keep, state_dir=state)
-        with UnitOfWork(store, source=origin, message=message, progress=phases) as unit:
+        store = open_store(dst, durability=durability, verify=verify, keep=keep, state_dir=state, timeout=0)
+        with UnitOfWork(store, source=origin, message=message, progress=phases, exclusive=True) as unit:
             return committed(unit, settle(unit, origin, rules, on_unstable, phases), phases)
 
 

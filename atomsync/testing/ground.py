@@ -15,7 +15,6 @@ from atomsync.store.control import UNIT
 from atomsync.store.copying import Source
 from atomsync.store.progress import Progress
 from atomsync.store.removal import remove_tree
-from atomsync.store.store import open_store
 from atomsync.sync.compare import Comparer, Rules
 from atomsync.testing.faults import Hook
 from atomsync.testing.hooked import HookedDisk
@@ -23,6 +22,7 @@ from atomsync.testing.trees import Dir, File, Link, Tree, build, read
 from atomsync.tree.diff import Ownership
 from atomsync.tree.filters import Filters
 from atomsync.tree.path import CONTROL_NAME
+from atomsync.unit.store import open_store
 from atomsync.unit.work import UnitOfWork
 
 DONE, KILLED, REFUSED = "done", "killed", "refused"
@@ -101,7 +101,7 @@ class Ground:
         at = disk.open_root(f"{self._where}/{source}")
         origin = Source(disk, at)
         try:
-            with UnitOfWork(open_store(self.dst, disk=disk), source=origin) as unit:
+            with UnitOfWork(open_store(self.dst, disk=disk), source=origin, exclusive=True).begin() as unit:
                 tree = unit.session.control.tree
                 for change in Comparer(origin.cursor, tree, _rules(), {}, 0, Progress()).run().changes:
                     unit.register(change)

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from atomsync.errors import DiskError, Drift, RootError, from_oserror
+from atomsync.errors import DiskError, RootError, StaleEntry, from_oserror
 from atomsync.fs.capabilities import Capabilities, probe
 from atomsync.fs.disk import Space
 from atomsync.fs.posix import PosixDisk
@@ -188,7 +188,7 @@ class _Tests:
             said = Child(partial(self._ground.push, hook=_saving(self._ground.dst, name))).wait()
             kept = File(_FOREIGN, None) in flat(self._ground.look(all_of_it=True)).values()
             wrong = [] if kept else [f"a save over {name!r} is lost"]
-            if said != f"{REFUSED} {Drift.code}":
+            if said != f"{REFUSED} {StaleEntry.code}":
                 wrong.append(f"a save over {name!r} was met with: {said}")
             tally.add("kept" if kept else "lost", wrong)
             self._ground.lay()

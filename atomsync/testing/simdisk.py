@@ -388,6 +388,11 @@ class SimDisk:
     def try_lock(self, fd: int) -> bool:
         return self._locks.setdefault(self._handle(fd).serial, fd) == fd
 
+    def unlock(self, fd: int) -> None:
+        serial = self._handle(fd).serial
+        if self._locks.get(serial) == fd:
+            del self._locks[serial]
+
     # -- within
     def _enter(self, verb: str, *names: str) -> None:
         index = len(self.log)

@@ -1,23 +1,39 @@
 """What is pending: one change a path, and for each the content that is to go there. Pure.
 
 A path's ``old`` never changes once it is in the books: however often a path is written, what the
-commit expects to find is what was there when the unit first touched it.
+commit expects to find is what was there when the unit first touched it, or read it.
+
+While a savepoint is open, what each change displaced is remembered, newest last: undoing is walking back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 
 from atomsync.plan.change import Change
-from atomsync.store.staging import Content
+from atomsync.store.staging import Content, Spooled
 from atomsync.tree.entry import Entry
 from atomsync.tree.path import ancestors
+
+
+class _Before(NamedTuple):
+    """What the books said of a path before a change to them."""
+
+    path: str
+    change: Change | None
+    content: Content | None
+    forced: bool
 
 
 class Books:
     def __init__(self) -> None:
         self.changes: dict[str, Change] = {}
         self.contents: dict[str, Content] = {}
+        self.forced: set[str] = set()  # paths at which whatever is there at the commit may go
+        self.seen: dict[str, Entry | None] = {}  # what the unit found where it looked, but has not changed
+        self._undo: list[_Before] = []
+        self._depth = 0
 
     @property
     def new(self) -> frozenset[str]:
@@ -30,6 +46,12 @@ class Books:
     @property
     def removed(self) -> frozenset[str]:
         return frozenset(path for path, change in self.changes.items() if change.new is None)
+
+    @property
+    def slots(self) -> frozenset[str]:
+        """Of every content that is wanted, or would be again after a rollback to a savepoint."""
+        wanted = [*self.contents.values(), *(before.content for before in self._undo)]
+        return frozenset(content.slot for content in wanted if isinstance(content, Spooled))
 
     def covers(self, path: str) -> bool:
         """Whether the books say what will be at ``path``: by itself, or by a directory above it that
@@ -51,20 +73,83 @@ class Books:
         """Put a change in the books; an earlier one of the same path hands on its ``old``."""
         path = change.path
         before = self.changes.get(path)
-        self.contents.pop(path, None)
         if before is not None:
             change = change._replace(old=before.old, content=change.content or before.content)
         if change.old is None and change.new is None:
-            self.changes.pop(path, None)  # came and went within the unit
-            return
-        self.changes[path] = change
-        if content is not None:
-            self.contents[path] = content
+            self.put(path, None)  # came and went within the unit
+        else:
+            self.put(path, change, content)
+
+    def put(self, path: str, change: Change | None, content: Content | None = None) -> None:
+        """What the books say of ``path`` from now on, whatever they said before."""
+        self._remember(path)
+        _set(self.changes, path, change)
+        _set(self.contents, path, content)
+        if change is None:
+            self.forced.discard(path)
+
+    def put_all(self, changes: Iterable[Change]) -> None:
+        """``put`` for many, without content."""
+        if self._depth:
+            for change in changes:
+                self.put(change.path, change)
+        else:
+            self.changes.update([(change.path, change) for change in changes])
+
+    def force(self, path: str) -> None:
+        self._remember(path)
+        self.forced.add(path)
 
     def below(self, path: str) -> Iterator[str]:
         """Paths in the books strictly below ``path``, children before parents."""
         return iter(sorted((other for other in self.changes if other.startswith(path + "/")), reverse=True))
 
     def clear(self) -> None:
+        if self._depth:
+            for path in [*self.changes]:
+                self.put(path, None)
         self.changes.clear()
         self.contents.clear()
+        self.forced.clear()
+
+    # -- savepoints
+    @property
+    def is_nested(self) -> bool:
+        return self._depth > 0
+
+    def mark(self) -> int:
+        """Begin to remember; the place to ``roll_back`` to."""
+        self._depth += 1
+        return len(self._undo)
+
+    def release(self) -> None:
+        """The innermost savepoint becomes part of what it is in."""
+        self._depth -= 1
+        if not self._depth:
+            self._undo.clear()
+
+    def roll_back(self, mark: int) -> None:
+        """The books as they were at ``mark``, whose savepoint is over."""
+        while len(self._undo) > mark:
+            path, change, content, forced = self._undo.pop()
+            _set(self.changes, path, change)
+            _set(self.contents, path, content)
+            (self.forced.add if forced else self.forced.discard)(path)
+        self.release()
+
+    def _remember(self, path: str) -> None:
+        if self._depth:
+            change, content = self.changes.get(path), self.contents.get(path)
+            self._undo.append(_Before(path, change, content, path in self.forced))
+
+
+def unwanted(before: Collection[str], now: Collection[str]) -> list[str]:
+    """Slots that were wanted and are not any more."""
+    return sorted(set(before) - set(now))
+
+
+def _set(where: dict[str, Change] | dict[str, Content], path: str, value: Change | Content | None) -> None:
+    if value is None:
+        where.pop(path, None)
+    else:
+        where[path] = value  # type: ignore[assignment]

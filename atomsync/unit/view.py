@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Collection, Iterator, Mapping
 
-from atomsync.errors import UsageError
-from atomsync.store.control import Control
-from atomsync.tree.entry import DIR, Entry, entry_of, look
-from atomsync.tree.path import ancestors, joined, parent_of, shown
+import xxhash
+
+from atomsync.errors import SourceUnstable, UsageError, from_oserror
+from atomsync.fs.disk import Disk
+from atomsync.store.copying import Source
+from atomsync.store.staging import Linked, Spooled
+from atomsync.tree.entry import DIR, FILE, Entry, entry_of, look, same_object
+from atomsync.tree.path import ancestors, is_reserved, joined, parent_of, shown
 from atomsync.tree.scan import listing
 from atomsync.unit.books import Books
+from atomsync.unit.turn import Turn
+
+_TRIES = 3
+_CHUNK_BYTES = 1 << 20
 
 
 class View:
-    """``control`` gives the store at hand; it is asked only when the disk must be."""
+    """``source``: where content comes from that is registered by its path only."""
 
-    def __init__(self, books: Books, control: Callable[[], Control]) -> None:
-        self.books, self._control = books, control
+    def __init__(self, books: Books, turn: Turn, source: Source | None) -> None:
+        self._books, self._turn, self._source = books, turn, source
 
-    def base(self, path: str) -> Entry | None:
-        """What the destination holds at ``path``, as the unit found it."""
-        before = self.books.changes.get(path)
-        if before is not None:
-            return before.old
-        if any(change.old is None for change in map(self.books.changes.get, ancestors(path)) if change):
-            return None
-        tree = self._control().tree
+    def look(self, path: str) -> Entry | None:
+        """What the destination holds at ``path`` at this moment."""
+        control = self._turn.control
         try:
-            return look(self._control().disk, *tree.split(path))
+            return look(control.disk, *control.tree.split(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def base(self, path: str) -> Entry | None:
+        """What the destination holds at ``path``, as the unit found it."""
+        before = self._books.changes.get(path)
+        if before is not None:
+            return before.old
+        if path in self._books.seen:
+            return self._books.seen[path]
+        if any(change.old is None for change in map(self._books.changes.get, ancestors(path)) if change):
+            return None
+        return self.look(path)
+
     def entry(self, path: str) -> Entry | None:
         """What will be at ``path``: the books first, then the disk."""
-        return self.books.entry(path) if self.books.covers(path) else self.base(path)
+        if not path:
+            return entry_of(self._turn.control.disk.fstat(self._turn.control.root))
+        return self._books.entry(path) if self._books.covers(path) else self.base(path)
 
     def parent_checked(self, path: str) -> str:
         parent = parent_of(path)
@@ -50,8 +67,7 @@ class View:
 
     def fresh(self, path: str, kind: str, mode: int | None, size: int) -> Entry:
         """The entry of something we make: owned as the system would have it."""
-        parent = parent_of(path)
-        above = self.entry(parent) if parent else entry_of(self._control().disk.fstat(self._control().root))
+        above = self.entry(parent_of(path))
         inherits = above is not None and bool(above.mode & 0o2000)
         present = self.entry(path)
         if mode is None:
@@ -61,10 +77,115 @@ class View:
         gid = above.gid if above is not None and inherits else os.getegid()
         return Entry(kind, mode, size, time.time_ns(), os.geteuid(), gid, "")
 
-    def children(self, path: str) -> list[str]:
-        names = set()
-        base = self.base(path)
+    def children(self, path: str, pending: Mapping[str, Collection[str]] | None = None) -> list[str]:
+        """Names in a directory, sorted. ``pending``: ``_pending_names()``, where that is asked for often."""
+        control = self._turn.control
+        names = set((self._pending_names() if pending is None else pending).get(path, ()))
+        base = self.base(path) if path else self.entry("")
         if base is not None and base.kind == DIR:
-            names |= set(listing(self._control().disk, self._control().tree.at(path)))
-        names |= {other[len(path) + 1 :] for other in self.books.below(path) if parent_of(other) == path}
-        return sorted(name for name in names if self.entry(joined(path, name)) is not None)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # gone, since it was first seen
+                names |= set(listing(control.disk, control.tree.at(path)))
+        return sorted(
+            name for name in names if not is_reserved(name) and self.entry(joined(path, name)) is not None
+        )
+
+    def walk(self, top: str) -> Iterator[tuple[str, list[str], list[str]]]:
+        """As ``os.walk``: ``(path, directories, the others)``, top down; links are not followed."""
+        pending = self._pending_names()
+        left = [top]
+        while left:
+            path = left.pop()
+            names = self.children(path, pending)
+            below = [name for name in names if _is_dir(self.entry(joined(path, name)))]
+            directories = set(below)
+            yield path, below, [name for name in names if name not in directories]
+            left.extend(joined(path, name) for name in reversed(below))
+
+    def opened(self, path: str) -> tuple[Disk, int]:
+        """The file that will be at ``path``, open for reading; to be closed by the caller."""
+        entry = self.entry(path)
+        if entry is None or entry.kind != FILE:
+            why = "there is nothing" if entry is None else f"it is a {entry.kind}"
+            raise UsageError(f"cannot read {shown(path)}", why)
+        try:
+            disk, at, name = self._place(path)
+            return disk, disk.open_file(at, name)
+        except OSError as error:
+            raise from_oserror(error, f"cannot read {shown(path)}") from None
+
+    def content(self, path: str) -> tuple[bytes, str]:
+        """``(bytes, digest)`` of the file that will be at ``path``. One of the destination counts as seen: if
+        the unit changes it too, it must be the same file, with the same content, until the commit."""
+        for _ in range(_TRIES):
+            disk, fd = self.opened(path)
+            try:
+                before = disk.fstat(fd)
+                data = _bytes(disk, fd)
+                after = disk.fstat(fd)
+            finally:
+                disk.close(fd)
+            found = xxhash.xxh3_128_hexdigest(data)
+            if not self._is_base(path):
+                return data, found
+            entry = entry_of(before)
+            now = self.look(path)
+            if before.st_ctime_ns == after.st_ctime_ns and now is not None and same_object(entry, now):
+                change, seen = self._books.changes.get(path), self._books.seen.get(path)
+                if change is None and (seen is None or not seen.digest):
+                    self._books.seen[path] = entry._replace(digest=found)
+                return data, found
+        raise SourceUnstable(f"cannot read {shown(path)}", "it keeps changing while it is read")
+
+    def digest(self, path: str) -> str:
+        """The digest of ``content``."""
+        content = self._books.contents.get(path)
+        return content.digest if isinstance(content, Spooled) else self.content(path)[1]
+
+    def see(self, path: str) -> None:
+        """From now on the unit knows what is at ``path``: the commit expects to find just that."""
+        if path not in self._books.changes:
+            self._books.seen.setdefault(path, self.base(path))
+
+    def _is_base(self, path: str) -> bool:
+        """Whether the content at ``path`` is what the destination has there."""
+        change = self._books.changes.get(path)
+        if change is None:
+            return not self._books.covers(path)
+        return not change.content and path not in self._books.contents
+
+    def _place(self, path: str) -> tuple[Disk, int, str]:
+        """Where the content that will be at ``path`` lies now."""
+        control, content = self._turn.control, self._books.contents.get(path)
+        stage = self._turn.session.stage
+        if isinstance(content, Spooled):
+            for staged in stage.staged.values():
+                if staged.spool == content.slot:
+                    return control.disk, *stage.cursor.split(staged.location)
+            return control.disk, stage.slots, content.slot
+        if isinstance(content, Linked):
+            return control.disk, *control.tree.split(content.path)
+        if self._is_base(path):
+            return control.disk, *control.tree.split(path)
+        if path in stage.staged:
+            return control.disk, *stage.cursor.split(stage.staged[path].location)
+        assert self._source is not None, "content that is not staged has a source"
+        return self._source.disk, *self._source.cursor.split(path)
+
+    def _pending_names(self) -> dict[str, set[str]]:
+        names: dict[str, set[str]] = {}
+        for path in self._books.changes:
+            parent, _, name = path.rpartition("/")
+            names.setdefault(parent, set()).add(name)
+        return names
+
+
+def _is_dir(entry: Entry | None) -> bool:
+    return entry is not None and entry.kind == DIR
+
+
+def _bytes(disk: Disk, fd: int) -> bytes:
+    pieces, size = [], 0
+    while piece := disk.pread(fd, _CHUNK_BYTES, size):
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)

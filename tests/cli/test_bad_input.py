@@ -40,7 +40,11 @@ def no_trace(dst: Path) -> bool:
     """Whether a destination has nothing left of an unfinished unit."""
     control = dst / ".atomsync"
     waste = control / "retired"
-    return not (control / "unit").exists() and not (waste.exists() and os.listdir(waste))
+    return (
+        not (control / "unit").exists()
+        and not any(control.glob("pending/*"))
+        and not (waste.exists() and os.listdir(waste))
+    )
 
 
 @pytest.fixture
@@ -648,7 +652,7 @@ def test_a_signal_before_the_seal_rolls_back_and_leaves_nothing(
     call, *only = {
         "scan": ("getdents64", "-P", str(src / "d")),
         "staging": ("pread64", "-P", str(src / "d" / "b")),
-        "read back": ("pwrite64", "-P", str(dst / ".atomsync" / "unit" / "slots" / "0")),
+        "read back": ("pwrite64", "-P", str(dst / ".atomsync" / "pending" / "0" / "slots" / "0")),
         "links": ("symlinkat",),
     }[phase]
     if phase == "read back":
@@ -712,7 +716,7 @@ def test_a_signal_from_outside_while_a_large_file_is_staged(
     unchanged: Unchanged,
     wait_until: Callable[..., Any],
 ) -> None:
-    slots = dst / ".atomsync" / "unit" / "slots"
+    slots = dst / ".atomsync" / "pending" / "0" / "slots"
     large(src, "huge", 600)
     with unchanged(dst):
         process = atomsync.start("push", src, dst)
@@ -755,7 +759,7 @@ def test_a_helper_that_is_killed_costs_nothing_but_time(
     process = atomsync.start("push", "--delete", src, dst)
     with contextlib.suppress(AssertionError, FileNotFoundError):  # a machine with one processor has none
         (helper,) = wait_until(lambda: children(process.pid))
-        wait_until(lambda: largest(dst / ".atomsync" / "unit" / "slots") > MIB)
+        wait_until(lambda: largest(dst / ".atomsync" / "pending" / "0" / "slots") > MIB)
         os.kill(helper, signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
@@ -768,7 +772,7 @@ def test_a_push_that_is_killed_leaves_no_helper_behind_and_the_next_one_does_the
     for name in ("huge 1", "huge 2", "huge 3"):
         large(src, name, 150)
     process = atomsync.start("push", "--delete", src, dst)
-    wait_until(lambda: largest(dst / ".atomsync" / "unit" / "slots") > MIB)
+    wait_until(lambda: largest(dst / ".atomsync" / "pending" / "0" / "slots") > MIB)
     process.kill()
     process.wait()
     wait_until(lambda: atomsync("recover", dst).returncode != 40)

@@ -371,7 +371,8 @@ def cut(atomsync: Any, strace: Callable[..., list[str]], src: Path, dst: Path, s
                 break
             found = [(dst / name).read_bytes() for name in names]
             sealed = "sealed" if found == old else "whole" if found == new else "between"
-            if unit.exists() and state == (sealed if (unit / "journal").exists() else "staged"):
+            staged = any((dst / ".atomsync").glob("pending/*"))
+            if (unit.exists() and state == sealed) or (staged and state == "staged"):
                 return
             assert atomsync("recover", dst).returncode == 0
         for content in (old, new):  # it got through: once more from the beginning, with the other call

@@ -55,7 +55,17 @@ def _hard_link(place: Path, twin: Path, canary: Canary) -> None:
 def _own_control(place: Path, twin: Path, canary: Canary) -> None:
     """One of his own, in which every name leads to the canary."""
     place.mkdir(0o700)
-    for name in ("lock", "unit", "history", "retired", "probe", "manifest.sqlite", "conflicts"):
+    for name in (
+        "lock",
+        "pending",
+        "prepared",
+        "unit",
+        "history",
+        "retired",
+        "probe",
+        "manifest.sqlite",
+        "conflicts",
+    ):
         (place / name).symlink_to(canary.root / ("mode" if name in ("lock", "manifest.sqlite") else "deep"))
     give_away(place)
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from atomsync.store.store import open_store
 from atomsync.testing.ground import DONE, Child
+from atomsync.unit.store import open_store
 from tests.proof.bad_disk import BadDisk, Fault, mounted
 from tests.proof.figures import Outcome
 from tests.proof.judge import left_behind, look, torn, verdict

@@ -317,7 +317,7 @@ def _judge(
         yield "R5: something is left"
     if succeeded and edit.late:
         for name in ("one", "two"):  # each gives up the unit before it
-            with world.unit(keep=1) as unit:
+            with world.begin(keep=1) as unit:
                 unit.write(name, b"later")
                 told += str(unit.commit().warnings)
         if not edited.wrote <= world.all_contents():

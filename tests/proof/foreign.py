@@ -224,7 +224,7 @@ def late_writes(trial: Trial, *, samples: int, seed: int = 0) -> None:
 
 
 def _one_more_unit(world: World) -> None:
-    with world.unit(keep=1) as unit:
+    with world.begin(keep=1) as unit:
         unit.write("another", b"file")
 
 

@@ -17,9 +17,9 @@ import xxhash
 
 from atomsync.errors import JournalError
 from atomsync.store.journal import COMMIT_SPACE_BYTES
-from atomsync.store.store import open_store
 from atomsync.sync.push import push
 from atomsync.testing import HookedDisk, Killed
+from atomsync.unit.store import open_store
 from tests.proof.attack import descriptors_closed
 from tests.proof.canary import look_hard
 from tests.proof.figures import Outcome

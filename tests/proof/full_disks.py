@@ -15,10 +15,10 @@ from typing import NamedTuple
 from atomsync.errors import AtomSyncError
 from atomsync.fs.posix import PosixDisk
 from atomsync.store import store
-from atomsync.store.store import open_store
 from atomsync.sync.push import push
 from atomsync.testing.ground import KILLED, Child, die_at
 from atomsync.testing.hooked import HookedDisk
+from atomsync.unit.store import open_store
 from tests.proof.figures import Outcome
 from tests.proof.judge import Tree, left_behind, look, torn, verdict
 from tests.proof.scenario import Scenario

@@ -15,7 +15,7 @@ import atomsync
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.access import open_control
 from atomsync.store.recovery import CLEAN
-from atomsync.store.store import open_store
+from atomsync.unit.store import open_store
 from tests.proof import judge, traced
 from tests.proof.judge import Tree
 from tests.proof.scenario import Scenario
@@ -89,7 +89,7 @@ class Ground:
             assert control is not None
             control.close()
         if self.setting.dst == EARLIER:
-            with atomsync.UnitOfWork(atomsync.open_store(self.dst)) as unit:
+            with atomsync.open_store(self.dst).begin() as unit:
                 unit.write("earlier", b"of an earlier unit")
                 unit.commit()
         old = self.look()

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from atomsync.store.recovery import DISCARDED, FINISHED, ROLLED_BACK
-from atomsync.store.store import open_store
 from atomsync.sync.push import push
+from atomsync.unit.store import open_store
 from tests.proof.cuts import BEGIN, Cut, cuts, promised, writes
 from tests.proof.figures import Outcome
 from tests.proof.judge import Tree, left_behind, look, torn, verdict

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from atomsync.errors import AtomSyncError
-from atomsync.store.store import open_store
 from atomsync.sync.push import push
+from atomsync.unit.store import open_store
 from tests.proof.canary import Canary, give_away
 from tests.proof.figures import Outcome
 from tests.proof.judge import look, verdict
@@ -124,7 +124,18 @@ def before_a_push(base: Path, outcome: Outcome) -> None:
 
 # -- in the control directory
 CONTROL_NAMES = (
-    *("lock", "unit", "unit/journal", "unit/slots", "unit/decision", "history", "retired", "retired/x"),
+    *(
+        "lock",
+        "pending",
+        "prepared",
+        "unit",
+        "unit/journal",
+        "unit/slots",
+        "unit/decision",
+        "history",
+        "retired",
+        "retired/x",
+    ),
     *("conflicts", "probe", "manifest.sqlite"),
 )
 KINDS: dict[str, Callable[[Path, Path], object]] = {

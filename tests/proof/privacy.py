@@ -37,7 +37,7 @@ def _open(dst: Path) -> Iterator[Path]:
     control = dst / ".atomsync"
     os.seteuid(_NOBODY)
     try:
-        for path in (control, control / "unit", control / "unit/slots", control / "history"):
+        for path in (control, *(control / name for name in ("pending", "pending/0", "unit", "history"))):
             try:
                 os.listdir(path)
             except (PermissionError, FileNotFoundError):

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from atomsync.errors import Drift
-from atomsync.store.store import open_store
 from atomsync.testing import HookedDisk
+from atomsync.unit.store import open_store
 from atomsync.unit.work import UnitOfWork
 from tests.proof.figures import Outcome
 
@@ -185,7 +185,7 @@ def _misplaced(dst: Path, foreign: bytes, kept: str, told: str, *, late: bool) -
     elif kept == "history":
         if not late:
             yield "its bytes were displaced in silence"
-        with UnitOfWork(open_store(dst, durability="none", keep=0, disk=HookedDisk())) as unit:
+        with open_store(dst, durability="none", keep=0, disk=HookedDisk()).begin() as unit:
             unit.write("later", foreign[::-1])
         if _kept(dst, foreign) != "conflicts":
             yield "its bytes went with the history"

@@ -20,8 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from atomsync.errors import AtomSyncError
-from atomsync.store.store import open_store
-from atomsync.unit.work import UnitOfWork
+from atomsync.unit.store import open_store
 from tests.proof.figures import Outcome
 
 FILES = tuple(f"dir/file-{number}" for number in range(4))
@@ -50,7 +49,7 @@ def unit_of(data: bytes, path: str) -> int | None:
 def write_unit(root: Path, number: int, durability: str) -> float:
     """One unit: it replaces every file and the link, gives ``shape`` another kind, rebuilds a tree and
     creates or removes a path. Returns the mixed window in ms."""
-    with UnitOfWork(open_store(root, durability=durability, keep=2)) as unit:
+    with open_store(root, durability=durability, keep=2).begin() as unit:
         if number == 0:
             unit.mkdir("dir")
         else:

@@ -19,8 +19,8 @@ import pytest
 from atomsync.errors import AtomSyncError, StoreLocked
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.access import open_control
-from atomsync.store.store import open_store
 from atomsync.sync.push import push
+from atomsync.unit.store import open_store
 from atomsync.unit.work import UnitOfWork
 from tests.proof.figures import Figures, Outcome, scaled
 from tests.proof.judge import differences, left_behind, look

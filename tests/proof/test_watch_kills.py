@@ -25,7 +25,7 @@ from atomsync.daemon.client import ask
 from atomsync.errors import AtomSyncError
 from atomsync.follow.watching import WatchOptions
 from atomsync.store.recovery import CLEAN
-from atomsync.store.store import open_store
+from atomsync.unit.store import open_store
 from tests.follow.following import Following
 from tests.proof import judge, traced
 from tests.proof.figures import FULL, Figures, Outcome

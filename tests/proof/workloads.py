@@ -12,9 +12,9 @@ from typing import Any
 
 from atomsync.fs.disk import Disk
 from atomsync.store import commit, store
-from atomsync.store.store import open_store
 from atomsync.sync.push import push
 from atomsync.testing import Hook, HookedDisk
+from atomsync.unit.store import open_store
 from tests.proof.mounting import in_child
 from tests.proof.scenario import Scenario
 

@@ -137,7 +137,7 @@ def test_while_it_is_staged_nothing_of_it_can_be_reached_by_others(make: Make) -
     world = make(OLD, NEW)
     with world.pushing() as unit:
         unit.flush()
-        for names in ((), ("unit",), ("unit", "slots")):
+        for names in ((), ("pending", "0"), ("pending", "0", "slots")):
             assert world.control_tree(*names).mode == 0o700
         assert world.tree() == OLD
 
@@ -176,7 +176,7 @@ def test_the_newest_units_are_kept_and_older_ones_given_up_whole(make: Make, kee
     world = make()
     ids = []
     for number in range(5):
-        with world.unit(keep=keep) as unit:
+        with world.begin(keep=keep) as unit:
             unit.write("file", b"%d" % number)
         ids.append(world.control_names("history")[-1:] if keep else [])
     assert world.control_names("history") == [one for (one,) in ids[-keep:]] if keep else True
@@ -191,7 +191,7 @@ def test_units_are_named_in_the_order_they_were_made(make: Make) -> None:
     world = make()
     ids = []
     for number in range(4):
-        with world.unit() as unit:
+        with world.begin() as unit:
             unit.write("file", b"%d" % number)
             receipt = unit.commit()
         ids.append(receipt.unit_id)
@@ -209,7 +209,7 @@ def test_what_a_late_writer_put_into_a_displaced_file_is_rescued(make: Make, pat
     receipt = world.push(keep=1)
     world.disk.write(writer, b"late words", 0)
     world.disk.close(writer)
-    with world.unit(keep=1) as unit:
+    with world.begin(keep=1) as unit:
         unit.write("another", b"x")
         later = unit.commit()
     assert contents(world.control_tree("conflicts")) == {b"late words"}
@@ -230,7 +230,7 @@ def test_what_a_late_writer_put_into_a_file_of_a_displaced_directory_is_rescued(
     world.push(keep=1)
     world.disk.write(writer, b"late words", 0)
     world.disk.close(writer)
-    with world.unit(keep=1) as unit:
+    with world.begin(keep=1) as unit:
         unit.write("another", b"x")
     assert b"late words" in world.all_contents()
 
@@ -244,7 +244,7 @@ def test_a_new_file_in_a_displaced_directory_is_rescued(make: Make) -> None:
     world.disk.write(writer, b"late words", 0)
     world.disk.close(writer)
     world.disk.close(directory)
-    with world.unit(keep=1) as unit:
+    with world.begin(keep=1) as unit:
         unit.write("another", b"x")
     assert b"late words" in world.all_contents()
 
@@ -310,7 +310,7 @@ def test_a_manifest_torn_in_the_middle_never_fails_a_push(make: Make) -> None:
             wanted = expected(NEW, OLD)
             found = digests(world, *wanted)
             assert set(found.values()) <= {*wanted.values(), ""}
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.write("file", b"again")
         receipt = unit.commit()
     assert receipt.warnings == ()
@@ -319,7 +319,7 @@ def test_a_manifest_torn_in_the_middle_never_fails_a_push(make: Make) -> None:
 
 def test_files_changed_while_they_were_staged_are_racy_until_compared(make: Make) -> None:
     world = make()
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.write("file", b"x")
         unit.mkdir("dir")
         unit.checked_ns = 1  # as if the source had been seen in the very tick of its change

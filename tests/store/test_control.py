@@ -16,8 +16,8 @@ import pytest
 from atomsync.errors import ControlUntrusted, DiskError, NoSpace, StoreLocked
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.access import open_control
-from atomsync.store.store import open_store
 from atomsync.testing import Dir, File, VerbFailed
+from atomsync.unit.store import open_store
 from atomsync.unit.work import UnitOfWork
 from tests.store.world import World
 
@@ -54,7 +54,7 @@ def is_kept(canary: Path) -> bool:
 
 
 def commit(dst: Path, name: str = "new", **options: Any) -> None:
-    with UnitOfWork(open_store(dst, **options)) as unit:
+    with UnitOfWork(open_store(dst, **{"timeout": 0, **options}), exclusive=True).begin() as unit:
         unit.write(name, b"new")
 
 
@@ -169,7 +169,7 @@ def test_a_lock_file_with_other_names_is_locked_but_not_written_into(dst: Path, 
     os.link(canary, dst / ".atomsync" / "lock")
     commit(dst, "more")
     assert is_kept(canary)
-    with open_store(dst).session(), pytest.raises(StoreLocked):
+    with open_store(dst, timeout=0).session(), pytest.raises(StoreLocked):
         commit(dst, "most")
 
 
@@ -189,7 +189,7 @@ def test_a_probe_that_runs_out_of_space_leaves_nothing(simulate: Make) -> None:
             raise VerbFailed(errno.ENOSPC)
 
     world.sim.hook = hook
-    with pytest.raises(NoSpace), world.unit() as unit:
+    with pytest.raises(NoSpace), world.begin() as unit:
         unit.write("new", b"new")
     assert "probe" not in world.control_names()
 
@@ -204,7 +204,7 @@ def test_who_is_refused_takes_nothing_from_under_who_is_not(
     if not exists:
         shutil.rmtree(dst)
     state_dir = state and tmp_path / state
-    quicker = UnitOfWork(open_store(dst, state_dir=state_dir))
+    quicker = UnitOfWork(open_store(dst, state_dir=state_dir, timeout=0), exclusive=True)
 
     def overtake() -> None:
         quicker.write("quicker", b"1")
@@ -272,7 +272,7 @@ def test_on_a_disk_that_died_the_lock_is_given_back_all_the_same(dst: Path) -> N
     control = open_control(disk, str(dst))
     assert control is not None
     control.lock()
-    held = [control.lock_fd, control.fd, control.root]
+    held = [control._lock, control.fd, control.root]
 
     def dead(*_: object) -> None:
         raise error(errno.EIO)

@@ -17,7 +17,7 @@ from atomsync import push
 from atomsync.errors import DiskError
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.control import HISTORY, MANIFEST
-from atomsync.store.store import open_store
+from atomsync.unit.store import open_store
 
 PAGE = 4096
 Strace = Callable[..., list[str]]

@@ -73,7 +73,7 @@ def test_a_killed_push_takes_its_helper_along_and_frees_the_store(
     dst = tmp_path / "dst"
     process: subprocess.Popen[str] = atomsync.start("push", src, dst)
     helper = wait_until(lambda: helper_of(process.pid))
-    wait_until(lambda: any(dst.glob(".atomsync/unit/slots/*/*")))
+    wait_until(lambda: any(dst.glob(".atomsync/pending/0/slots/*/*")))
     process.kill()
     process.communicate()
     wait_until(lambda: not Path(f"/proc/{helper}").exists())

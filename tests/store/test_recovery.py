@@ -734,7 +734,7 @@ def test_a_first_unit_that_meets_another_writer_loses_none_of_its_bytes(tmp_path
     with pytest.raises(AtomSyncError) as failure:
         unit.commit()
     unit.rollback()
-    assert failure.value.code == "drift"
+    assert failure.value.code == "stale"
     assert {b"edited by somebody", b"made by somebody"} <= World(PosixDisk(), str(tmp_path)).all_contents()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +18,13 @@ from atomsync.store.copying import Source
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import Recovery
 from atomsync.store.seal import SealedUnit
-from atomsync.store.store import Session, Store, open_store
+from atomsync.store.store import Session
 from atomsync.sync.compare import Comparer, Rules
 from atomsync.testing import Dir, File, Link, SimDisk, Tree, build, read, snapshot
 from atomsync.tree.diff import Ownership
 from atomsync.tree.entry import Entry, look
 from atomsync.tree.filters import Filters
+from atomsync.unit.store import Store, open_store
 from atomsync.unit.work import UnitOfWork
 
 T = 1_600_000_000_000_000_000
@@ -138,10 +140,13 @@ class World:
 
     # -- the store
     def store(self, **options: Any) -> Store:
-        return open_store(self.dst, disk=self.disk, **options)
+        return open_store(self.dst, disk=self.disk, **{"timeout": 0, **options})
 
     def unit(self, **options: Any) -> UnitOfWork:
         return UnitOfWork(self.store(**options))
+
+    def begin(self, **options: Any) -> AbstractContextManager[UnitOfWork]:
+        return self.store(**options).begin()
 
     def recover(self, **options: Any) -> Recovery:
         return self.store(**options).recover()
@@ -151,7 +156,7 @@ class World:
         """A unit that makes the destination hold the source, everything registered, nothing staged."""
         with self.root(self.src) as at:
             origin = Source(self.disk, at)
-            unit = UnitOfWork(self.store(**options), source=origin)
+            unit = UnitOfWork(self.store(**options), source=origin, exclusive=True)
             try:
                 compared = Comparer(origin.cursor, unit.session.control.tree, RULES, {}, 0, Progress()).run()
                 for change in compared.changes:
@@ -171,7 +176,7 @@ class World:
         """A push stopped behind its seal: what happens to the destination now, only the commit sees."""
         with self.pushing(**options) as unit:
             changes = [*unit._books.changes.values()]
-            plan, unstable = unit.session.flush(normal_form(changes), unit.source, {})
+            plan, unstable = unit.session.flush(normal_form(changes), unit.source, {}, ())
             assert not unstable
             yield unit.session, unit.session.seal(plan)
 

@@ -44,7 +44,7 @@ def look_push(
     phases = Phases(Progress())
     with (
         opened_source(PosixDisk(), str(src)) as origin,
-        UnitOfWork(open_store(dst), source=origin, progress=phases) as unit,
+        UnitOfWork(open_store(dst), source=origin, progress=phases, exclusive=True).begin() as unit,
     ):
         settled = settle_look(unit, origin, rules, Look(reaches, **look), phases, heard)
         return committed(unit, settled, phases)

@@ -874,7 +874,7 @@ def test_staged_content_is_never_more_readable_than_its_final_form(
     seen = []
 
     def look() -> None:
-        unit = dst / ".atomsync" / "unit"
+        unit = dst / ".atomsync" / "pending" / "0"
         seen.extend(stat.S_IMODE(path.stat().st_mode) for path in (dst / ".atomsync", unit, unit / "slots"))
 
     push(src, dst, progress=At(check=look))

@@ -52,7 +52,7 @@ def names(world: World) -> dict[str, Any]:
 
 def test_a_new_file_is_written(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.write("new", b"bytes")
         assert (unit.new, unit.dirty, unit.removed) == ({"new"}, set(), set())
         assert world.tree() == BASE
@@ -61,7 +61,7 @@ def test_a_new_file_is_written(make: Make) -> None:
 
 def test_a_written_file_keeps_its_mode_unless_another_is_given(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.write("file", b"v2")
         unit.write("other", b"v2", mode=0o444)
         assert (unit.new, unit.dirty, unit.removed) == (set(), {"file", "other"}, set())
@@ -71,7 +71,7 @@ def test_a_written_file_keeps_its_mode_unless_another_is_given(make: Make) -> No
 
 def test_an_open_file_becomes_pending_when_the_block_ends(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         with unit.open("stream") as file:
             for part in (b"one ", b"two ", bytearray(b"three")):
                 file.write(part)
@@ -87,7 +87,7 @@ def test_an_exception_while_writing_leaves_nothing_pending_and_nothing_staged(ma
         file.write(b"half")
         raise KeyError
     assert unit.new == set()
-    assert world.control_names("unit", "slots") == []
+    assert world.control_names("pending", "0", "slots") == []
     unit.write("whole", b"x")
     unit.commit()
     assert world.tree() == Dir({**BASE.names, "whole": File(b"x")})
@@ -106,7 +106,7 @@ def test_what_is_being_written_cannot_be_sought_in(make: Make) -> None:
 def test_files_of_any_size_come_out_as_they_went_in(make: Make, size: int) -> None:
     world = make()
     data = bytes(range(256)) * (size // 256 + 1)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.write("file", data[:size])
         (staged,) = unit.flush()
         assert staged == StagedFile("file", digest(data[:size]), size)
@@ -119,7 +119,7 @@ def test_files_of_any_size_come_out_as_they_went_in(make: Make, size: int) -> No
 
 def test_writing_where_a_directory_is_replaces_it_with_all_it_holds(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.write("dir", b"a file now")
         assert unit.dirty == {"dir"}
         assert unit.removed == {"dir/inner", "dir/deep", "dir/deep/leaf"}
@@ -141,7 +141,7 @@ def test_a_file_from_elsewhere_comes_with_its_mode_and_time(make: Make, tmp_path
         Path(source).write_bytes(b"given")
         os.chmod(source, 0o711)
         os.utime(source, ns=(T + 9, T + 9))
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.put("dir/new", source)
         unit.put("file", source)
         assert (unit.new, unit.dirty) == ({"dir/new"}, {"file"})
@@ -166,7 +166,7 @@ def test_only_a_regular_file_can_be_put(make: Make) -> None:
 
 def test_a_directory_is_made_with_what_is_put_into_it(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.mkdir("made", mode=0o700)
         unit.write("made/file", b"x")
         unit.mkdir("made/sub")
@@ -178,7 +178,7 @@ def test_a_directory_is_made_with_what_is_put_into_it(make: Make) -> None:
 
 def test_parents_are_made_on_request_and_what_exists_is_no_error_then(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.mkdir("a/b/c", parents=True)
         unit.mkdir("a/b", parents=True)
         unit.mkdir("dir/deep", parents=True)
@@ -196,7 +196,7 @@ def test_parents_are_made_on_request_and_what_exists_is_no_error_then(make: Make
 
 def test_a_link_is_made_and_replaced_with_its_text_as_it_is(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.symlink("new", "/no/such/../thing")
         unit.symlink("link", "other")
         unit.symlink("file", "other")
@@ -212,7 +212,7 @@ def test_a_link_is_made_and_replaced_with_its_text_as_it_is(make: Make) -> None:
 
 def test_files_links_and_whole_directories_are_removed(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         for path in ("file", "link", "dir", "dirlink"):
             unit.remove(path)
         assert unit.removed == {"file", "link", "dirlink", "dir", "dir/inner", "dir/deep", "dir/deep/leaf"}
@@ -234,7 +234,7 @@ def test_what_is_not_there_cannot_be_removed(make: Make) -> None:
 
 def test_what_came_and_went_within_the_unit_leaves_no_trace(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.mkdir("d")
         unit.write("d/f", b"x")
         unit.write("f", b"x")
@@ -247,7 +247,7 @@ def test_what_came_and_went_within_the_unit_leaves_no_trace(make: Make) -> None:
 
 def test_a_path_removed_and_written_again_is_one_replacement(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.remove("file")
         unit.write("file", b"again")
         unit.remove("dir")
@@ -267,7 +267,7 @@ def test_a_path_removed_and_written_again_is_one_replacement(make: Make) -> None
 def test_modes_change_in_place(make: Make) -> None:
     world = make(BASE)
     before = world.entry("file")
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.chmod("file", 0o600)
         unit.chmod("dir", 0o700)
         assert unit.dirty == {"file", "dir"}
@@ -287,7 +287,7 @@ def test_a_hard_linked_file_gets_a_successor_and_its_other_name_stays_as_it_is(m
         with world.place("file") as (at, name):
             world.disk.link(at, name, outside, "other")
         before = world.disk.lstat(outside, "other")
-        with world.unit() as unit:
+        with world.begin() as unit:
             unit.chmod("file", 0o751)
         after = world.disk.lstat(outside, "other")
     assert names(world)["file"] == File(b"content", 0o751, T + 1)
@@ -297,7 +297,7 @@ def test_a_hard_linked_file_gets_a_successor_and_its_other_name_stays_as_it_is(m
 
 def test_the_mode_of_what_is_pending_changes_too(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.write("new", b"x")
         unit.chmod("new", 0o700)
         unit.mkdir("made")
@@ -314,7 +314,7 @@ def test_the_mode_of_what_is_pending_changes_too(make: Make) -> None:
 
 def test_a_file_whose_mode_was_changed_can_still_be_written(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.chmod("file", 0o600)
         unit.flush()
         unit.write("file", b"v2")
@@ -343,7 +343,7 @@ def test_only_files_and_directories_have_a_mode(make: Make) -> None:
 def test_a_moved_file_is_the_same_inode(make: Make) -> None:
     world = make(BASE)
     before = world.entry("file")
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.move("file", "dir/moved")
         assert unit.new == {"dir/moved"}
         assert unit.removed == {"file"}
@@ -360,7 +360,7 @@ def test_a_moved_file_is_the_same_inode(make: Make) -> None:
 def test_a_moved_directory_keeps_its_files_and_its_modes(make: Make) -> None:
     world = make(BASE)
     before = world.entry("dir/deep/leaf")
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.move("dir", "empty/moved")
         assert unit.new == {f"empty/moved{below}" for below in ("", "/inner", "/deep", "/deep/leaf")}
     after = world.entry("empty/moved/deep/leaf")
@@ -373,14 +373,14 @@ def test_a_moved_directory_keeps_its_files_and_its_modes(make: Make) -> None:
 
 def test_a_moved_link_stays_a_link_with_its_time(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.move("link", "dir/link")
     assert names(world)["dir"].names["link"] == Link("file", T + 4)
 
 
 def test_a_move_replaces_a_file_but_never_a_directory(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.move("file", "other")
         for path, to in (
             ("other", "dir"),
@@ -398,7 +398,7 @@ def test_a_move_replaces_a_file_but_never_a_directory(make: Make) -> None:
 
 def test_what_is_pending_moves_too(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.mkdir("made")
         unit.write("made/f", b"x")
         unit.write("dir/inner", b"v2")
@@ -417,7 +417,7 @@ def test_what_is_pending_moves_too(make: Make) -> None:
 def test_two_files_can_change_places(make: Make) -> None:
     world = make(BASE)
     one, two = world.entry("file"), world.entry("other")
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.move("file", "aside")
         unit.move("other", "file")
         unit.move("aside", "other")
@@ -437,7 +437,7 @@ def test_the_mode_of_a_moved_file_does_not_reach_the_old_one_before_the_commit(m
     assert names(world)["file"] == File(b"content", 0o640, T + 1)
     unit.rollback()
     assert world.tree() == BASE
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.chmod("file", 0o600)
         unit.move("file", "moved")
         unit.flush()
@@ -593,7 +593,7 @@ def test_a_flush_of_nothing_is_no_flush(make: Make) -> None:
 
 def test_more_can_be_added_after_a_flush_also_to_new_directories(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.mkdir("made")
         unit.write("made/one", b"one")
         unit.flush()
@@ -611,7 +611,7 @@ def test_more_can_be_added_after_a_flush_also_to_new_directories(make: Make) -> 
 @pytest.mark.parametrize("flushes", [(), (1,), (2,), (1, 2)])
 def test_the_last_of_several_writes_counts(make: Make, flushes: tuple[int, ...]) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         for number in (1, 2, 3):
             unit.write("file", b"%d" % number)
             unit.write("new", b"%d" % number)
@@ -625,7 +625,7 @@ def test_the_last_of_several_writes_counts(make: Make, flushes: tuple[int, ...])
 
 def test_what_is_removed_after_a_flush_is_not_committed(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.write("new", b"x")
         unit.mkdir("made")
         unit.write("made/f", b"x")
@@ -637,7 +637,7 @@ def test_what_is_removed_after_a_flush_is_not_committed(make: Make) -> None:
 
 def test_a_file_may_become_a_directory_and_a_link_between_flushes(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.write("x", b"file")
         unit.flush()
         unit.remove("x")
@@ -652,7 +652,7 @@ def test_a_file_may_become_a_directory_and_a_link_between_flushes(make: Make) ->
 
 def test_what_was_forgotten_is_not_committed(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.write("forgotten", b"x")
         unit.flush()
         unit.expunge_all()
@@ -706,17 +706,16 @@ def test_a_rollback_leaves_no_trace_and_ends_the_unit(make: Make) -> None:
     assert "unit" not in world.control_names()
     assert world.control_names("history") == []
     assert world.control_names("retired") == []
-    assert set(world.control_names()) - {"lock", "history", "retired", "manifest.sqlite"} == set(
-        control.names
-    ) - {"lock"}
+    assert world.control_names("pending") == []
+    assert set(world.control_names()) - {"lock", "pending"} == set(control.names) - {"lock"}
     with pytest.raises(UnitStateError, match="rolled back"):
         unit.write("late", b"x")
     unit.rollback()
 
 
-def test_the_lock_is_held_from_the_first_verb_to_the_end(make: Make) -> None:
+def test_an_exclusive_unit_holds_the_lock_from_its_first_verb_to_the_end(make: Make) -> None:
     world = make(BASE)
-    one, two = world.unit(), world.unit()
+    one, two = (UnitOfWork(world.store(), exclusive=True) for _ in range(2))
     one.write("a", b"x")
     with pytest.raises(StoreLocked):
         two.write("b", b"x")
@@ -729,12 +728,24 @@ def test_the_lock_is_held_from_the_first_verb_to_the_end(make: Make) -> None:
     assert {"b", "c"} <= set(names(world))
 
 
+def test_units_are_pending_side_by_side_and_committed_one_after_the_other(make: Make) -> None:
+    world = make(BASE)
+    one, two = world.unit(), world.unit()
+    one.write("a", b"x")
+    two.write("b", b"x")
+    one.flush()
+    two.commit()
+    assert "a" not in names(world)
+    one.commit()
+    assert {"a", "b"} <= set(names(world))
+
+
 def test_a_clean_exit_commits_and_an_exception_rolls_back(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.write("good", b"x")
     assert "good" in names(world)
-    with pytest.raises(KeyError), world.unit() as unit:  # noqa: PT012
+    with pytest.raises(KeyError), world.begin() as unit:  # noqa: PT012
         unit.write("bad", b"x")
         unit.flush()
         raise KeyError
@@ -745,10 +756,10 @@ def test_a_clean_exit_commits_and_an_exception_rolls_back(make: Make) -> None:
 
 def test_within_the_block_a_unit_may_be_ended_early(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.write("a", b"x")
         unit.commit()
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.write("b", b"x")
         unit.rollback()
     assert "a" in names(world)
@@ -757,13 +768,13 @@ def test_within_the_block_a_unit_may_be_ended_early(make: Make) -> None:
 
 def test_a_commit_that_fails_at_the_end_of_the_block_is_rolled_back_and_told(make: Make) -> None:
     world = make(BASE)
-    with pytest.raises(Drift), world.unit() as unit:  # noqa: PT012
+    with pytest.raises(Drift), world.begin() as unit:  # noqa: PT012
         unit.write("file", b"mine")
         unit.flush()
         world.save("file", b"theirs")
     assert world.content("file") == b"theirs"
     assert "unit" not in world.control_names()
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.write("file", b"mine")
     assert world.content("file") == b"mine"
 
@@ -791,14 +802,14 @@ def test_after_a_failure_only_a_rollback_is_possible(simulate: Make) -> None:
     unit.rollback()
     assert world.tree() == BASE
     assert "unit" not in world.control_names()
-    with world.unit() as again:
+    with world.begin() as again:
         again.write("new", b"x")
     assert world.content("new") == b"x"
 
 
 def test_a_verb_that_is_refused_does_not_fail_the_unit(make: Make) -> None:
     world = make(BASE)
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.write("new", b"x")
         with pytest.raises(UsageError):
             unit.remove("none")
@@ -822,14 +833,14 @@ def test_an_error_while_a_file_is_written_is_ours_and_leaves_nothing(simulate: M
         unit.write("second", b"x")
     world.sim.hook = None
     assert unit.new == {"first"}
-    assert len(world.control_names("unit", "slots")) == 1
+    assert len(world.control_names("pending", "0", "slots")) == 1
     unit.commit()
     assert names(world) == {**BASE.names, "first": File(b"x")}
 
 
 def test_files_made_in_a_setgid_directory_inherit_its_group(make: Make) -> None:
     world = make(Dir({"common": Dir({}, 0o2775)}))
-    with world.unit() as unit:
+    with world.begin() as unit:
         unit.mkdir("common/sub")
         unit.write("common/file", b"x")
     common = names(world)["common"]
@@ -844,10 +855,10 @@ def test_files_made_in_a_setgid_directory_inherit_its_group(make: Make) -> None:
 def test_names_that_are_not_utf8_and_names_with_newlines_are_names(make: Make) -> None:
     world = make(BASE)
     odd = [os.fsdecode(b"\xff\xfe"), "new\nline", "-rf", " ", "\\", "é" * 60]
-    with world.unit() as unit:
+    with world.begin() as unit:
         for name in odd:
             unit.write(name, os.fsencode(name))
-    with world.unit() as unit:
+    with world.begin() as unit:
         for name in odd:
             unit.move(name, f"dir/{name}")
     assert {name: file.data for name, file in names(world)["dir"].names.items() if name in odd} == {

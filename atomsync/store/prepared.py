@@ -1,0 +1,168 @@
+"""Prepared units: sealed, and resting until another party has decided (two-phase commit).
+
+A unit rests as ``prepared/<unit id>/`` with its journal and its stage, all of it durable, and the paths it
+would change are held: another unit that would touch them is refused. A decision to commit is written into
+that directory and synced before anything is swapped; from then on there is only forward (``forward``).
+
+The process that prepared a unit keeps its directory locked. Once it is gone, recovery asks the store's
+resolver; without one the unit is presumed aborted, unless it names a coordinator: then it rests on until
+somebody who can ask that one comes along.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from atomsync.errors import HeldByPrepared, InDoubt
+from atomsync.plan.step import META, Step
+from atomsync.store.barrier import FULL, NONE, swaps_are_durable
+from atomsync.store.commit import counts
+from atomsync.store.conflicts import Conflict
+from atomsync.store.control import JOURNAL, PREPARED, SLOTS, UNIT, Control
+from atomsync.store.decision import COMMIT, read_decision, write_decision
+from atomsync.store.forward import roll_forward
+from atomsync.store.history import read_journal, retire_to_history
+from atomsync.store.journal import Header, Journal
+from atomsync.store.removal import remove_tree
+from atomsync.store.staging import try_lock
+from atomsync.tree.path import ancestors, shown
+
+
+class PreparedUnit(NamedTuple):
+    """A unit that rests sealed. ``coordinator`` says who decides, "" if it is whoever prepared it;
+    ``live``: the process that prepared it still holds it. ``made_ns``: when it was prepared."""
+
+    id: str
+    coordinator: str
+    message: str
+    made_ns: int
+    created: int
+    updated: int
+    removed: int
+    live: bool
+
+    @classmethod
+    def of(cls, header: Header, steps: tuple[Step, ...], *, live: bool) -> PreparedUnit:
+        coordinator = header.coordinator or ""
+        return cls(header.id, coordinator, header.message, header.made_ns, *counts(steps), live)
+
+
+class Settled(NamedTuple):
+    """A prepared unit that recovery decided about, or whose decision it carried out."""
+
+    unit_id: str
+    committed: bool
+
+
+Resolver = Callable[[PreparedUnit], bool | None]
+"""Told of a prepared unit whose process is gone: True to commit it, False to roll it back, None to let it
+rest. It is called under the store's lock: it must not use the same store."""
+
+
+def prepared_units(control: Control) -> list[PreparedUnit]:
+    """Those that rest, oldest first. Only looks."""
+    found = []
+    for unit_id in control.names(PREPARED):
+        try:
+            journal = read_journal(control, PREPARED, unit_id)
+            with control.opened(PREPARED, unit_id) as unit:
+                live = not try_lock(control.disk, unit, alone=True)
+        except FileNotFoundError:
+            continue  # decided meanwhile
+        found.append(PreparedUnit.of(*journal[:2], live=live))
+    return found
+
+
+def check_not_held(control: Control, steps: Iterable[Step]) -> None:
+    """HeldByPrepared if ``steps`` would touch what a prepared unit is to change, or where it is to do so."""
+    names = control.names(PREPARED)
+    if not names:
+        return
+    mine = [step for step in steps if step.kind != META or step.new is not None]
+    for unit_id in names:
+        theirs = read_journal(control, PREPARED, unit_id).steps
+        swapped = {step.path for step in theirs if step.kind != META}
+        changed = {step.path for step in theirs if step.kind == META and step.new is not None}
+        above = {parent for path in swapped | changed for parent in ancestors(path)}
+        for step in mine:
+            path = step.path
+            held = path in changed or not swapped.isdisjoint([path, *ancestors(path)])
+            if held or (step.kind != META and path in above):
+                raise HeldByPrepared(
+                    f"cannot change {shown(path)}",
+                    f"prepared unit {unit_id} is to change it, or something in or above it",
+                    f"Decide about that one first: atomsync recover --commit {unit_id} DST, or --rollback",
+                )
+
+
+def settle_prepared(
+    control: Control, resolver: Resolver | None, *, but: str = ""
+) -> tuple[list[Settled], list[Conflict]]:
+    """Decide about units whose process is gone, and finish what was decided; ``but`` is left as it is."""
+    settled: list[Settled] = []
+    conflicts: list[Conflict] = []
+    for unit_id in control.names(PREPARED):
+        with control.opened(PREPARED, unit_id) as unit:
+            verdict = _verdict(control, unit, unit_id, resolver, asked=unit_id != but)
+        if verdict is not None:
+            if verdict:
+                conflicts += commit_prepared(control, unit_id, durability=FULL)[0]
+            else:
+                discard_prepared(control, unit_id, durability=FULL)
+            settled.append(Settled(unit_id, verdict))
+    return settled, conflicts
+
+
+def _verdict(
+    control: Control, unit: int, unit_id: str, resolver: Resolver | None, *, asked: bool
+) -> bool | None:
+    if not control.has(PREPARED, unit_id, JOURNAL):
+        return False if try_lock(control.disk, unit, alone=True) else None  # a rollback that was cut
+    journal = read_journal(control, PREPARED, unit_id)
+    if read_decision(control, unit, unit_id) == COMMIT:
+        return True
+    if not asked or not try_lock(control.disk, unit, alone=True):
+        return None
+    if resolver is not None:
+        return resolver(PreparedUnit.of(*journal[:2], live=False))
+    return None if journal.header.coordinator else False
+
+
+def commit_prepared(
+    control: Control, unit_id: str, *, durability: str
+) -> tuple[list[Conflict], float, Journal]:
+    """Take a prepared unit to its end: ``(what was in the way, mixed window in ms, its journal)``.
+
+    Once the decision is durable an OSError means InDoubt: recovery goes on from there. Needs the lock.
+    """
+    journal = read_journal(control, PREPARED, unit_id)
+    with control.opened(PREPARED, unit_id) as unit:
+        if read_decision(control, unit, unit_id) != COMMIT:
+            write_decision(control, unit, unit_id, COMMIT, durable=durability != NONE)
+    try:
+        with control.opened(PREPARED) as prepared:
+            control.disk.replace(prepared, unit_id, control.fd, UNIT)
+        with control.opened(UNIT, SLOTS) as slots:
+            conflicts, window_ms = roll_forward(control, slots, unit_id, journal.steps)
+            swaps_are_durable(control, slots, journal.steps, durability)
+        retire_to_history(control, unit_id)
+    except OSError as error:
+        raise InDoubt(
+            f"prepared unit {unit_id} is decided, but its commit stopped half way",
+            error.strerror or str(error),
+            f"Every path is whole. When the cause is mended run: atomsync recover {shown(control.where)}",
+        ) from None
+    return conflicts, window_ms, journal
+
+
+def discard_prepared(control: Control, unit_id: str, *, durability: str) -> None:
+    """Roll a prepared unit back: nothing of it was ever visible. Without its journal it means nothing."""
+    with control.opened(PREPARED) as prepared:
+        with control.opened(PREPARED, unit_id) as unit:
+            with contextlib.suppress(FileNotFoundError):
+                control.disk.unlink(unit, JOURNAL)
+            if durability != NONE:
+                control.disk.fsync(unit)
+        remove_tree(control.disk, prepared, unit_id)
