@@ -7,7 +7,9 @@ remedy, not for one place in the code, and carries the exit status of the comman
 
 from __future__ import annotations
 
+import contextlib
 import errno
+from collections.abc import Iterator
 from typing import ClassVar
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "UsageError",
     "cannot_stage",
     "from_oserror",
+    "reported",
 ]
 
 
@@ -247,6 +250,15 @@ def from_oserror(error: OSError, what: str, path: str | None = None) -> AtomSync
     found = kind(what, error.strerror or str(error), _HINTS.get(number, ""))
     found.path = path
     return found
+
+
+@contextlib.contextmanager
+def reported(what: str) -> Iterator[None]:
+    """What the system refuses in here is raised as ``from_oserror(error, what)``."""
+    try:
+        yield
+    except OSError as error:
+        raise from_oserror(error, what) from None
 
 
 def cannot_stage(error: OSError, what: str, path: str) -> AtomSyncError:

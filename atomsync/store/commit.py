@@ -13,6 +13,7 @@ import time
 from typing import NamedTuple
 
 from atomsync.errors import AtomSyncError, Drift, InDoubt, from_oserror
+from atomsync.fs.cursor import Cursor
 from atomsync.plan.change import Change
 from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
 from atomsync.store.barrier import NONE, swaps_are_durable
@@ -140,6 +141,12 @@ def _check_displaced(control: Control, slots: int, steps: tuple[Step, ...]) -> N
             control.disk, slots, step.slot, step.path, step.displaced, inodes=True
         ):
             raise drifted(step.path, "its content changed after it was planned for")
+        if any(entry.digest for _, entry in step.displaced):
+            with Cursor(control.disk, slots) as cursor:
+                for path, entry in step.displaced:
+                    if entry.digest:
+                        location = step.slot + path[len(step.path) :]
+                        check_content(control.disk, *cursor.split(location), path, entry)
 
 
 def _take_back(control: Control, stage: Stage, sealed: SealedUnit, cause: BaseException) -> None:

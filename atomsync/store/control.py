@@ -4,7 +4,7 @@
   lock                flock for as long as a process works on the store; its text names the holder
   pending/<n>/        units that are being staged, locked (flock) by whoever stages: without a lock, waste
   unit/               at most one unit that is being committed; that it exists means: recovery is needed
-    journal           append only; under this name only once it was synced whole
+    journal           append only; synced whole before the unit gets this place
     slots/<n>         before the swap the new object, after it the old one
     decision          what recovery decided, in a file of its own
   prepared/<unit id>/ sealed units that rest until another party has decided
@@ -35,7 +35,7 @@ from atomsync.tree.path import CONTROL_NAME, shown
 LOCK, PENDING, UNIT, PREPARED, MANIFEST = "lock", "pending", "unit", "prepared", "manifest.sqlite"
 HISTORY, RETIRED, CONFLICTS = "history", "retired", "conflicts"
 DESTINATION, _DESTINATION_DRAFT = "destination", "destination.draft"
-JOURNAL, JOURNAL_DRAFT, SLOTS, DECISION = "journal", "journal.draft", "slots", "decision"
+JOURNAL, SLOTS, DECISION = "journal", "slots", "decision"
 PROBE = "probe"
 _DESTINATION_MAX_BYTES = 8192
 
@@ -127,6 +127,13 @@ class Control:
             with contextlib.suppress(OSError):
                 self.disk.close(fd)
 
+    def let_go(self) -> None:
+        """In a child of the process that opened it: close the copies of its descriptors, and nothing else."""
+        self.tree.close()
+        for fd in (self.fd, self.root, self._lock):
+            if fd is not None:
+                self.disk.close(fd)
+
     def _opened_lock(self, verb: Callable[[], int]) -> int:
         try:
             fd = verb()
@@ -136,7 +143,12 @@ class Control:
             if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
                 raise
             raise self._misplaced(LOCK) from None
-        if not stat.S_ISREG(self.disk.fstat(fd).st_mode):
+        try:
+            regular = stat.S_ISREG(self.disk.fstat(fd).st_mode)
+        except BaseException:
+            self.disk.close(fd)
+            raise
+        if not regular:
             self.disk.close(fd)
             raise self._misplaced(LOCK)
         return fd
@@ -208,9 +220,8 @@ class Control:
         ``root`` the destination. Under a lock: without one another may be using them by now."""
         ours = self._lock is not None or self.root_locked
         try:
-            if self.made_ns is not None and not any(
-                self.names(name) for name in (UNIT, PENDING, PREPARED, HISTORY, CONFLICTS)
-            ):
+            held = any(self.names(name) for name in (UNIT, PENDING, PREPARED, HISTORY, CONFLICTS))
+            if self.made_ns is not None and not held:
                 if ours:
                     with contextlib.suppress(FileNotFoundError):  # first; not if it holds something by now
                         self.disk.rmdir(self.fd, PENDING)
@@ -220,7 +231,7 @@ class Control:
                     os.rmdir(self.state_dir)
                 else:
                     take_away(self.disk, self.root, self.made_ns)
-            if root and ours:
+            if root and ours and not held:
                 os.rmdir(self.where)
         except (OSError, AtomSyncError):
             pass  # a trace stays; it does no harm

@@ -61,17 +61,17 @@ def copy_file(source: Source, slots: Cursor, job: Job, progress: Progress) -> st
             writing = target.create(at, slot)
         except OSError as error:
             raise cannot_stage(error, f"cannot stage {shown(path)}", path) from None
+        whole = False
         try:
             digest = _transfer(disk, reading, target, writing, entry.size, path, progress)
-            stable = digest is not None and _is(disk.fstat(reading), entry)
-            if stable:
+            if digest is not None and _is(disk.fstat(reading), entry):
                 target.set_meta(writing, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
+                whole = True
         finally:
             target.close(writing)
-        if not stable:
-            target.unlink(at, slot)
-            return None
-        return digest
+            if not whole:
+                target.unlink(at, slot)
+        return digest if whole else None
     except OSError as error:
         raise cannot_stage(error, f"cannot stage {shown(path)}", path) from None
     finally:

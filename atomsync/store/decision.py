@@ -14,21 +14,26 @@ import xxhash
 from atomsync.store.control import DECISION, Control
 
 COMMIT, ABORT = "commit", "abort"
+_DRAFT = f"{DECISION}.draft"
 _MAX_BYTES = 128
 
 
 def write_decision(control: Control, unit: int, unit_id: str, decision: str, *, durable: bool) -> None:
-    """Write it afresh and make it durable. What it rests on must be durable already. Must succeed."""
+    """Write it afresh and make it durable. What it rests on must be durable already. Must succeed.
+
+    An earlier one stays until this one is whole: of a prepared unit nothing else tells what was decided.
+    """
     disk = control.disk
     with contextlib.suppress(FileNotFoundError):
-        disk.unlink(unit, DECISION)
-    fd = disk.create(unit, DECISION)
+        disk.unlink(unit, _DRAFT)
+    fd = disk.create(unit, _DRAFT)
     try:
         disk.write(fd, _text(unit_id, decision), 0)
         if durable:
             disk.fsync(fd)
     finally:
         disk.close(fd)
+    disk.replace(unit, _DRAFT, unit, DECISION)
     if durable:
         disk.fsync(unit)
 

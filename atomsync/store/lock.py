@@ -64,8 +64,9 @@ def release(disk: Disk, fd: int) -> None:
     with contextlib.suppress(OSError):
         if _is_ours_alone(disk, fd):
             disk.truncate(fd, 0)
-    with contextlib.suppress(OSError):
-        disk.close(fd)
+    for verb in (disk.unlock, disk.close):  # both: a child may have a copy of the descriptor
+        with contextlib.suppress(OSError):
+            verb(fd)
 
 
 def _is_ours_alone(disk: Disk, fd: int) -> bool:

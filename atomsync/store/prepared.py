@@ -139,8 +139,8 @@ def commit_prepared(
     """
     journal = read_journal(control, PREPARED, unit_id)
     with control.opened(PREPARED, unit_id) as unit:
-        if read_decision(control, unit, unit_id) != COMMIT:
-            write_decision(control, unit, unit_id, COMMIT, durable=durability != NONE)
+        # Afresh also where one can be read: the sync of that one may have failed.
+        write_decision(control, unit, unit_id, COMMIT, durable=durability != NONE)
     try:
         with control.opened(PREPARED) as prepared:
             control.disk.replace(prepared, unit_id, control.fd, UNIT)

@@ -92,7 +92,8 @@ def _decide(control: Control, journal: Journal) -> Recovery:
                 decision = decision or (COMMIT if journal.committed else ABORT)
                 if decision == ABORT:
                     conflicts = roll_back(control, slots, unit_id, journal.steps)
-                elif prepared:
+                elif prepared:  # it decides, so it comes first
+                    write_decision(control, unit, unit_id, decision, durable=True)
                     conflicts, _ = roll_forward(control, slots, unit_id, journal.steps)
                 swaps_are_durable(control, slots, journal.steps, FULL)
                 # Afresh also where one can be read: the sync of that one may have failed.

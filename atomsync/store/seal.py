@@ -1,8 +1,9 @@
 """(4) The seal: from here on a unit can only go forward or be undone whole.
 
-The journal is written as a draft, synced, and only then given its name, so under that name it is
-whole: a torn ``journal`` cannot come from a crash, only from a fault. It holds, for each step, the
-identity of the object in the slot and of the one at the path, which is all that undoing needs.
+The journal is written and synced while the unit is one of many pending, where it means nothing; only then
+the unit moves to where it is recovered or decided about. So there it is whole: a torn journal cannot come
+from a crash, only from a fault. It holds, for each step, the identity of the object in the slot and of
+the one at the path, which is all that undoing needs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from atomsync.fs.disk import Disk
 from atomsync.plan.plan import Plan
 from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.barrier import NONE, staged_is_durable
-from atomsync.store.control import HISTORY, JOURNAL, JOURNAL_DRAFT, PREPARED, RETIRED, UNIT, Control
+from atomsync.store.control import HISTORY, JOURNAL, PREPARED, RETIRED, UNIT, Control
 from atomsync.store.copying import digest_file
 from atomsync.store.journal import JOURNAL_MAX_BYTES, Header, encode
 from atomsync.store.progress import Progress
@@ -65,16 +66,8 @@ def seal(
     if len(data) > JOURNAL_MAX_BYTES:
         raise DestinationLimit("this unit is too large", "its journal would exceed what recovery reads")
     progress.check()
-    fd = disk.create(stage.unit, JOURNAL_DRAFT)
-    try:
-        for start in range(0, len(data), _WRITE_BYTES):
-            disk.write(fd, bytes(data[start : start + _WRITE_BYTES]), start)
-        if durability != NONE:
-            disk.fsync(fd)
-    finally:
-        disk.close(fd)
+    _write_journal(disk, stage.unit, data, durable=durability != NONE)
     del data
-    disk.replace(stage.unit, JOURNAL_DRAFT, stage.unit, JOURNAL)
     for name in (HISTORY, RETIRED):  # durable with B1: neither may be missing when the unit goes there
         with control.opened(name, make=True):
             pass
@@ -84,6 +77,17 @@ def seal(
         _verify_media(stage, progress)
     progress.check()
     return SealedUnit(header, steps, commit_at, commit_record, durability)
+
+
+def _write_journal(disk: Disk, unit: int, data: bytearray, *, durable: bool) -> None:
+    fd = disk.create(unit, JOURNAL)
+    try:
+        for start in range(0, len(data), _WRITE_BYTES):
+            disk.write(fd, bytes(data[start : start + _WRITE_BYTES]), start)
+        if durable:
+            disk.fsync(fd)
+    finally:
+        disk.close(fd)
 
 
 def _deep(control: Control, stage: Stage, step: Step, time_step_ns: int) -> Step:

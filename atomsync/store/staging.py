@@ -33,6 +33,9 @@ from atomsync.store.removal import remove_tree
 from atomsync.tree.entry import DIR, FILE, Entry, is_closed
 from atomsync.tree.path import shown
 
+NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+"""What flock says of a directory on a filesystem that locks none."""
+
 
 class Staged(NamedTuple):
     """The evidence for one path: where it lies in the slots, as what it was wanted, its digest, and
@@ -192,6 +195,14 @@ class Stage:
 
     def close(self) -> None:
         self.cursor.close()
+        if self.unit != -1:
+            with contextlib.suppress(OSError):  # closing is not enough if a child has a copy of it
+                self.disk.unlock(self.unit)
+        self._close_descriptors()
+
+    def let_go(self) -> None:
+        """In a child of the process whose stage it is: close the copies of its descriptors."""
+        self.cursor.close()
         self._close_descriptors()
 
     def _close_descriptors(self) -> None:
@@ -203,7 +214,8 @@ class Stage:
     def _make_unit(self) -> None:
         """A new directory, and its lock."""
         for name in map(str, count()):
-            with self.control.opened(PENDING, make=True) as pending:
+            # Made under the store's lock only: that it can be removed then shows that nobody stages.
+            with self.control.opened(PENDING, make=self.control.locked) as pending:
                 try:
                     self.disk.mkdir(pending, name)
                 except FileExistsError:
@@ -328,35 +340,49 @@ def _locations(steps: Iterable[Step]) -> Iterable[tuple[str, tuple[str, Entry]]]
 
 def try_lock(disk: Disk, unit: int, *, alone: bool) -> bool:
     """Take the lock of a unit's directory; where directories have none (NFS), whoever holds the store's lock
-    (``alone``) is alone with all of them. Raises StoreLocked for anybody else there."""
+    (``alone``) is alone with all of them. Raises OSError for anybody else there, and for other errors."""
     try:
         return disk.try_lock(unit)
-    except OSError:
-        if alone:
+    except OSError as error:
+        if alone and error.errno in NO_LOCKS:
             return True
         raise
-
-
-def has_abandoned(control: Control) -> bool:
-    """Whether there is a stage that nobody holds. Only looks."""
-    for name in control.names(PENDING):
-        with contextlib.suppress(FileNotFoundError), control.opened(PENDING, name) as unit:
-            if try_lock(control.disk, unit, alone=True):
-                return True
-    return False
 
 
 def discard_abandoned(control: Control) -> bool:
     """Delete the stages nobody holds any more; whether there were any. Needs the store's lock."""
     found = False
     for name in control.names(PENDING):
-        # FileNotFoundError: its process has just deleted it
-        with contextlib.suppress(FileNotFoundError), control.opened(PENDING, name) as unit:
-            if try_lock(control.disk, unit, alone=True):
+        with _abandoned(control, name) as abandoned:
+            if abandoned:
                 with control.opened(PENDING) as pending:
                     remove_tree(control.disk, pending, name)
                 found = True
     return found
+
+
+def has_abandoned(control: Control) -> bool:
+    """Whether there is a stage that nobody holds. Only looks."""
+    for name in control.names(PENDING):
+        with _abandoned(control, name) as abandoned:
+            if abandoned:
+                return True
+    return False
+
+
+@contextlib.contextmanager
+def _abandoned(control: Control, name: str) -> Iterator[bool]:
+    """Whether nobody holds this stage; if so, it is locked in here. An error says nothing about its owner."""
+    disk = control.disk
+    with contextlib.ExitStack() as opened:
+        try:
+            unit = opened.enter_context(control.opened(PENDING, name))
+            pending = opened.enter_context(control.opened(PENDING))
+            found = try_lock(disk, unit, alone=True)
+            found = found and disk.lstat(pending, name).st_ino == disk.fstat(unit).st_ino
+        except OSError:  # its process has just deleted it, most likely
+            found = False
+        yield found  # with its name still: another may have got it meanwhile
 
 
 def retire_as_waste(control: Control, name: str) -> None:

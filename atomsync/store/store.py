@@ -9,9 +9,9 @@ driven by ``unit`` and ``sync``.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
@@ -19,9 +19,11 @@ from atomsync.errors import (
     AtomSyncError,
     JournalError,
     RootError,
+    RootReplaced,
     StoreLocked,
     UsageError,
     from_oserror,
+    reported,
 )
 from atomsync.fs.disk import Disk
 from atomsync.fs.mounts import mounts_below
@@ -35,7 +37,7 @@ from atomsync.store.access import open_control
 from atomsync.store.barrier import FULL
 from atomsync.store.commit import Receipt
 from atomsync.store.conflicts import Conflict
-from atomsync.store.control import CONFLICTS, HISTORY, JOURNAL, PREPARED, UNIT, Control
+from atomsync.store.control import CONFLICTS, HISTORY, JOURNAL, PENDING, PREPARED, UNIT, Control
 from atomsync.store.copying import Source
 from atomsync.store.history import prune, read_journal, retire_to_history, units
 from atomsync.store.journal import Header
@@ -51,13 +53,13 @@ from atomsync.store.prepared import (
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, Recovery, recover
 from atomsync.store.seal import READBACK, SealedUnit, seal
-from atomsync.store.staging import Content, Stage, has_abandoned
+from atomsync.store.staging import NO_LOCKS, Content, Stage, has_abandoned
 from atomsync.store.unit_id import is_unit_id, time_of_unit, unit_id_at
 from atomsync.tree.path import shown
 
 T = TypeVar("T")
 KEEP_UNITS = 5
-_NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # of directories
+RESTING, COMMITTED, ROLLED_BACK, FORGOTTEN = "resting", "committed", "rolled back", "forgotten"
 _PAUSE_S, _PAUSE_MAX_S = 0.001, 0.05
 _BEING_STAGED = "a unit that was still being staged; recovery will discard it"
 _TRIES = 100  # to open a destination that others make and, for want of a unit, unmake at the same time
@@ -108,6 +110,25 @@ class BaseStore:
         self.path, self.options = path, options or Options()
         self.disk: Disk = disk or PosixDisk()
 
+    # -- what is asked of the system, not of the disk: a simulated store answers for itself
+    def is_there(self) -> bool:
+        """Whether the destination is a directory."""
+        return is_dir(self.path)
+
+    def mounts(self) -> Collection[str]:
+        """The mount points below the destination, by relative path."""
+        return mounts_below(self.path)
+
+    def _make_root(self) -> bool:
+        try:
+            os.mkdir(self.path, 0o777)
+            return True
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise from_oserror(error, f"cannot make {shown(self.path)}") from None
+
+    # -- visits
     def recovered(self, found: Recovery) -> None:
         """Called whenever recovery has done something. For those who build on this class."""
 
@@ -131,8 +152,8 @@ class BaseStore:
                 session = Session(
                     self, self._opened(until, exclusive=exclusive), progress or Progress(), made
                 )
-                if exclusive or self.options.state_dir is not None or _needs_recovery(session.control):
-                    session.lock(until)
+                if exclusive or _needs_lock(session.control):
+                    session.take(until)
                 if not exclusive:
                     session.begin(until)
                 return session
@@ -162,7 +183,7 @@ class BaseStore:
 
     def recover(self) -> Recovery:
         """Finish or undo what a crash left, and say which."""
-        if not is_dir(self.path):
+        if not self.is_there():
             raise RootError(f"cannot recover {shown(self.path)}", "it is not a directory")
         control = self._existing()
         if control is None:
@@ -171,16 +192,19 @@ class BaseStore:
             waiting(time.monotonic() + self.options.timeout_s, control.lock)
             control.claim(make=False)
             found = recover(control, self.options.resolver)
+        except FileNotFoundError:  # whoever made the store has just unmade it
+            return Recovery(CLEAN)
         except OSError as error:
             raise from_oserror(error, f"cannot recover {shown(self.path)}") from None
         finally:
             control.close()
-        self._tell(found)
+        if found.action != CLEAN or found.settled:
+            self.recovered(found)
         return found
 
     def prepared(self) -> tuple[PreparedUnit, ...]:
         """The units that rest until somebody decides about them, oldest first. Only looks."""
-        return self.status().prepared if is_dir(self.path) else ()
+        return self.status().prepared if self.is_there() else ()
 
     def commit_prepared(self, unit_id: str) -> Receipt:
         """Make a prepared unit visible. Of one that is committed already its receipt comes again.
@@ -206,21 +230,25 @@ class BaseStore:
                 raise UsageError(f"cannot roll back unit {unit_id}", "it was committed")
             discard_prepared(session.control, unit_id, durability=self.options.durability)
 
-    def fate(self, unit_id: str) -> bool | None:
-        """Of a unit that was prepared: True if it is committed, False if rolled back, None if it rests."""
+    def fate(self, unit_id: str) -> str:
+        """What became of a unit that was prepared: RESTING, COMMITTED or ROLLED_BACK; FORGOTTEN if it is so
+        old that the history cannot tell any more. Only looks."""
         control = self._existing()
         if control is None:
-            return False
+            return FORGOTTEN
         try:
+            known = units(control)
             if unit_id in control.names(PREPARED):
-                return None
-            return unit_id in units(control) or control.has(UNIT)
+                return RESTING
+            if unit_id in known or unit_id == _unit_at_hand(control):
+                return COMMITTED
+            return ROLLED_BACK if known and unit_id > known[0] else FORGOTTEN
         finally:
             control.close()
 
     @contextlib.contextmanager
     def _deciding(self, unit_id: str, verb: str) -> Iterator[Session]:
-        control = self._existing() if is_unit_id(unit_id) and is_dir(self.path) else None
+        control = self._existing() if is_unit_id(unit_id) and self.is_there() else None
         if control is not None:
             session = Session(self, control, Progress(), False)
             try:
@@ -234,17 +262,13 @@ class BaseStore:
                 session.close()
         raise UsageError(
             f"cannot {verb} unit {shown(unit_id)}",
-            f"{shown(self.path)} has no prepared unit of that name",
+            f"{shown(self.path)} has no prepared unit of that name; it may have been rolled back",
             "Those it has: atomsync status, or store.prepared().",
         )
 
-    def _tell(self, found: Recovery) -> None:
-        if found.action != CLEAN or found.settled:
-            self.recovered(found)
-
     def status(self) -> Status:
         """How the store stands. Changes nothing, takes no lock for longer than a look."""
-        if not is_dir(self.path):
+        if not self.is_there():
             raise RootError(f"cannot show {shown(self.path)}", "it is not a directory")
         control = self._existing()
         if control is None:
@@ -252,10 +276,13 @@ class BaseStore:
         try:
             control.claim(make=False)
             holder = control.holder()
+            unfinished = "" if holder else _unfinished(control)
+            if unfinished:  # or has somebody begun a commit since we asked?
+                holder = control.holder()
             return Status(
                 True,
                 _summary(control),
-                "" if holder else _unfinished(control),
+                "" if holder else unfinished,
                 holder,
                 tuple(control.names(CONFLICTS)),
                 tuple(prepared_units(control)),
@@ -268,17 +295,10 @@ class BaseStore:
     def _existing(self) -> Control | None:
         try:
             return open_control(self.disk, self.path, self.options.state_dir, make=False)
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise from_oserror(error, f"cannot open {shown(self.path)}") from None
-
-    def _make_root(self) -> bool:
-        try:
-            os.mkdir(self.path, 0o777)
-            return True
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise from_oserror(error, f"cannot make {shown(self.path)}") from None
 
 
 class Session:
@@ -288,33 +308,58 @@ class Session:
         self.store, self.control, self.progress = store, control, progress
         self.recovery = Recovery(CLEAN)
         self.committed = False
+        self._news = False
         self._made_root = made_root
         self._manifest: Manifest | None = None
         self._stage: Stage | None = None
 
     def lock(self, until: float, *, but: str = "") -> None:
-        """The store is ours alone, and recovered. Raises StoreLocked if it cannot be had ``until`` then."""
+        """The store is ours alone, and recovered. Raises StoreLocked if it cannot be had ``until`` then,
+        RootReplaced if it is not where it was."""
+        try:
+            self.take(until, but=but)
+        except FileNotFoundError as error:
+            why = error.strerror or str(error)
+            raise RootReplaced(f"cannot use {shown(self.store.path)} any more", why) from None
+        except OSError as error:
+            raise from_oserror(error, f"cannot use {shown(self.store.path)}") from None
+
+    def take(self, until: float, *, but: str = "") -> None:
+        """``lock``, but what the system refuses comes as it is: what is being made may be tried again."""
         waiting(until, self.control.lock)
         try:
             self.control.claim(make=True)
             self.recovery = recover(self.control, self.store.options.resolver, but=but)
-            self.store._tell(self.recovery)
+            self._news = True
         except BaseException:
             self.control.unlock()
             raise
 
     def begin(self, until: float) -> None:
         """Go on without the lock. The stage is made now: from here on nobody takes the store away."""
-        self.control.unlock()
+        if self.control.locked:
+            with self.control.opened(PENDING, make=True):
+                pass
+        self.unlock()
         try:
             self._stage = Stage(self.control)
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise
-            self.lock(until)  # who could tell whose stage it is?
+            self.take(until)  # who could tell whose stage it is?
 
     def unlock(self) -> None:
+        """Others may have the store; listeners, too, so only now they are told what was recovered."""
         self.control.unlock()
+        self._tell()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, False
+        if news and (self.recovery.action != CLEAN or self.recovery.settled):
+            try:
+                self.store.recovered(self.recovery)
+            except Exception as error:  # none of this unit's business
+                warnings.warn(f"a listener to recovery failed: {error!r}", RuntimeWarning, stacklevel=2)
 
     @property
     def manifest(self) -> Manifest:
@@ -337,11 +382,12 @@ class Session:
 
     def check(self, plan: Plan) -> None:
         """The guards every plan must pass, before anything is staged."""
-        space = self.store.disk.space(self.control.root)
+        with reported(f"cannot use {shown(self.store.path)}"):
+            space = self.store.disk.space(self.control.root)
         check_names(plan.steps, space.name_max)
         if self._stage is None or self._stage.is_empty:  # what is staged already has its space
             check_space(plan.steps, space)
-        check_mounts(plan.steps, mounts_below(self.store.path))
+        check_mounts(plan.steps, self.store.mounts())
 
     def flush(
         self, plan: Plan, source: Source | None, contents: Mapping[str, Content], kept: Collection[str]
@@ -437,11 +483,19 @@ class Session:
             self._manifest.close()
         if self.committed:
             self.control.close()
+            self._tell()
             return
         if not self.control.locked and (self._made_root or self.control.made_ns is not None):
             with contextlib.suppress(StoreLocked, OSError):  # then a trace stays; it does no harm
                 self.control.lock()
         self.control.unmake(root=self._made_root)
+        self._tell()
+
+    def let_go(self) -> None:
+        """In a child of the process whose session it is: let go of it without a word to anybody."""
+        if self._stage is not None:
+            self._stage.let_go()
+        self.control.let_go()
 
     def _retire(self, sealed: SealedUnit) -> Iterable[str]:
         """(8)"""
@@ -477,8 +531,18 @@ def waiting(until: float, verb: Callable[[], T]) -> T:
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
 
-def _needs_recovery(control: Control) -> bool:
-    """Whether something is visible, or decided, that may not stay so."""
+def _unit_at_hand(control: Control) -> str:
+    """The id of the unit whose commit was begun, "" if none was."""
+    try:
+        return read_journal(control, UNIT).header.id
+    except (FileNotFoundError, JournalError):
+        return ""
+
+
+def _needs_lock(control: Control) -> bool:
+    """Whether something is visible, or decided, that may not stay so; or something is to be made."""
+    if control.state_dir is not None or not control.has(PENDING):
+        return True
     return control.has(UNIT, JOURNAL) or bool(control.names(PREPARED))
 
 

@@ -42,7 +42,7 @@ class _Literal:
             if at == 0:
                 shown.append(repr(value))
             elif value != field.default:
-                text = f"{value:#o}" if field.name == "mode" else repr(value)
+                text = f"{value:#o}" if field.name == "mode" and value is not None else repr(value)
                 shown.append(f"{field.name}={text}")
         return f"{type(self).__name__}({', '.join(shown)})"
 

@@ -69,8 +69,9 @@ class Books:
         change = self.changes.get(path)
         return change.new if change else None
 
-    def record(self, change: Change, content: Content | None = None) -> None:
-        """Put a change in the books; an earlier one of the same path hands on its ``old``."""
+    def record(self, change: Change, content: Content | None = None, *, forced: bool = False) -> None:
+        """Put a change in the books; an earlier one of the same path hands on its ``old``. ``forced``:
+        whatever is there at the commit may go."""
         path = change.path
         before = self.changes.get(path)
         if before is not None:
@@ -79,6 +80,8 @@ class Books:
             self.put(path, None)  # came and went within the unit
         else:
             self.put(path, change, content)
+            if forced:
+                self.forced.add(path)
 
     def put(self, path: str, change: Change | None, content: Content | None = None) -> None:
         """What the books say of ``path`` from now on, whatever they said before."""
@@ -96,9 +99,11 @@ class Books:
         else:
             self.changes.update([(change.path, change) for change in changes])
 
-    def force(self, path: str) -> None:
-        self._remember(path)
-        self.forced.add(path)
+    def learn(self, path: str, digest: str) -> None:
+        """The content of the file the unit found at ``path``: the commit is to find it again."""
+        change = self.changes[path]
+        if change.old is not None:
+            self.changes[path] = change._replace(old=change.old._replace(digest=digest))
 
     def below(self, path: str) -> Iterator[str]:
         """Paths in the books strictly below ``path``, children before parents."""

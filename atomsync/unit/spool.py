@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 import xxhash
 
-from atomsync.errors import DigestMismatch, from_oserror
+from atomsync.errors import AtomSyncError, DigestMismatch, UnitStateError, from_oserror
 from atomsync.fs.disk import Disk
 from atomsync.store.copying import digest_file
 from atomsync.tree.path import shown
@@ -36,14 +36,14 @@ class SpoolWriter(io.RawIOBase):
     def __init__(self, stage: Stage, path: str, done: Done) -> None:
         super().__init__()
         self.path = path
-        self._disk, self._slots, self._done = stage.disk, stage.slots, done
+        self._disk, self._stage, self._done = stage.disk, stage, done
         self.slot = stage.new_slot()
         self._hasher = xxhash.xxh3_128()
         self._size = 0
-        self._failed = False
+        self._failed: AtomSyncError | None = None
         self._pid = os.getpid()
         try:
-            self._fd = self._disk.create(self._slots, self.slot)
+            self._fd = self._disk.create(stage.slots, self.slot)
         except OSError as error:
             raise from_oserror(error, f"cannot stage {shown(path)}") from None
 
@@ -53,12 +53,13 @@ class SpoolWriter(io.RawIOBase):
     def write(self, data: ReadableBuffer, /) -> int:
         if self.closed:
             raise ValueError("write to a closed file")
+        self._check()
         content = bytes(data)
         try:
             self._disk.write(self._fd, content, self._size)
         except OSError as error:
-            self._failed = True
-            raise from_oserror(error, f"cannot stage {shown(self.path)}") from None
+            self._failed = from_oserror(error, f"cannot stage {shown(self.path)}")
+            raise self._failed from None
         self._hasher.update(content)
         self._size += len(content)
         return len(content)
@@ -67,10 +68,8 @@ class SpoolWriter(io.RawIOBase):
         """It is whole: read it back, and let it become pending."""
         if self.closed:
             return
-        if self._failed:
-            self.abandon()
-            return
         try:
+            self._check()
             digest = self._hasher.hexdigest()
             if digest_file(self._disk, self._fd) != (digest, self._size):
                 raise DigestMismatch(f"{shown(self.path)} does not read back as it was written")
@@ -83,14 +82,26 @@ class SpoolWriter(io.RawIOBase):
         self._disk.close(self._fd)
         super().close()
 
+    def _check(self) -> None:
+        if self._failed is not None:
+            raise self._failed
+        if os.getpid() != self._pid:
+            raise UnitStateError(
+                f"cannot write {shown(self.path)}", "its unit of work was begun in another process"
+            )
+
+    def __del__(self) -> None:
+        _forgotten(self)
+
     def abandon(self) -> None:
         """Leave no trace."""
         if not self.closed:
             super().close()
             with contextlib.suppress(OSError):  # the next staging drops it
                 self._disk.close(self._fd)
-                if os.getpid() == self._pid:  # not in a child of the process whose unit it is
-                    self._disk.unlink(self._slots, self.slot)
+                # Not in a child of the process whose unit it is, and not behind the end of the unit.
+                if os.getpid() == self._pid and self._stage.slots != -1:
+                    self._disk.unlink(self._stage.slots, self.slot)
 
 
 class PendingFile(io.BufferedWriter):
@@ -132,7 +143,7 @@ class PendingText(io.TextIOWrapper):
         _forgotten(self)
 
 
-def _forgotten(file: PendingFile | PendingText) -> None:
+def _forgotten(file: SpoolWriter | PendingFile | PendingText) -> None:
     """Nobody said that it is whole."""
     with contextlib.suppress(ValueError, AttributeError):  # it never was open
         if not file.closed:

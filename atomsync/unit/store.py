@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager
 
+from atomsync.errors import UsageError
 from atomsync.fs.disk import Disk
-from atomsync.store.barrier import FULL
+from atomsync.store.barrier import FULL, NONE
 from atomsync.store.prepared import Resolver
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import Recovery
-from atomsync.store.seal import READBACK
+from atomsync.store.seal import MEDIA, READBACK
 from atomsync.store.store import KEEP_UNITS, BaseStore, Options
 from atomsync.unit.events import AFTER_RECOVER, Listeners
 from atomsync.unit.work import UnitOfWork
@@ -52,7 +53,16 @@ def open_store(
 ) -> Store:
     """A store on directory ``path``; see ``Options`` for the rest. Nothing is opened before it is used.
 
-    ``timeout``: how many seconds a unit waits for another's commit before it raises StoreLocked.
+    ``timeout``: how many seconds a unit waits for another's commit before it raises StoreLocked. Raises
+    UsageError for a value that means nothing.
     """
-    where = None if state_dir is None else os.fspath(state_dir)
-    return Store(os.fspath(path), Options(durability, verify, keep, where, timeout, resolver), disk)
+    for option, word, words in (
+        ("durability", durability, (FULL, NONE)),
+        ("verify", verify, (READBACK, MEDIA)),
+    ):
+        if word not in words:
+            raise UsageError(f"cannot open a store with {option}={word!r}", f"it is one of {words}")
+    if keep < 0 or timeout < 0:
+        raise UsageError("cannot open a store", "keep and timeout are not to be negative")
+    where = None if state_dir is None else os.path.abspath(state_dir)
+    return Store(os.path.abspath(path), Options(durability, verify, keep, where, timeout, resolver), disk)

@@ -81,7 +81,12 @@ class Turn:
     def abandoned(self) -> None:
         """The unit was forgotten, not ended: as the garbage collector found it, or the interpreter's exit."""
         if os.getpid() != self._pid:
-            return  # a child of the process whose unit it is
+            with contextlib.suppress(Exception):  # a child of the process whose unit it is
+                if self.opened is not None:
+                    self.opened.let_go()
+                if self.resting is not None:
+                    self.resting.let_go()
+            return
         if self.opened is not None:
             warnings.warn(
                 f"a unit of work on {shown(self.store.path)} was neither committed nor rolled back",

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterator, Mapping
 
 import xxhash
 
-from atomsync.errors import SourceUnstable, UsageError, from_oserror
+from atomsync.errors import SourceUnstable, UsageError, from_oserror, reported
 from atomsync.fs.disk import Disk
 from atomsync.store.copying import Source
 from atomsync.store.staging import Linked, Spooled
-from atomsync.tree.entry import DIR, FILE, Entry, entry_of, look, same_object
+from atomsync.tree.entry import DIR, FILE, Entry, entry_of, look, same_object, untouched
 from atomsync.tree.path import ancestors, is_reserved, joined, parent_of, shown
 from atomsync.tree.scan import listing
 from atomsync.unit.books import Books
@@ -32,10 +32,11 @@ class View:
     def look(self, path: str) -> Entry | None:
         """What the destination holds at ``path`` at this moment."""
         control = self._turn.control
-        try:
-            return look(control.disk, *control.tree.split(path))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        with reported(f"cannot look at {shown(path)}"):
+            try:
+                return look(control.disk, *control.tree.split(path))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
 
     def base(self, path: str) -> Entry | None:
         """What the destination holds at ``path``, as the unit found it."""
@@ -83,7 +84,8 @@ class View:
         names = set((self._pending_names() if pending is None else pending).get(path, ()))
         base = self.base(path) if path else self.entry("")
         if base is not None and base.kind == DIR:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # gone, since it was first seen
+            gone = contextlib.suppress(FileNotFoundError, NotADirectoryError)  # since it was first seen
+            with reported(f"cannot list {shown(path or '.')}"), gone:
                 names |= set(listing(control.disk, control.tree.at(path)))
         return sorted(
             name for name in names if not is_reserved(name) and self.entry(joined(path, name)) is not None
@@ -119,20 +121,21 @@ class View:
         for _ in range(_TRIES):
             disk, fd = self.opened(path)
             try:
-                before = disk.fstat(fd)
-                data = _bytes(disk, fd)
-                after = disk.fstat(fd)
+                with reported(f"cannot read {shown(path)}"):
+                    before = disk.fstat(fd)
+                    data = _bytes(disk, fd)
+                    after = disk.fstat(fd)
             finally:
                 disk.close(fd)
             found = xxhash.xxh3_128_hexdigest(data)
-            if not self._is_base(path):
+            linked = self._books.contents.get(path)
+            origin = linked.path if isinstance(linked, Linked) else path if self._is_base(path) else None
+            if origin is None:
                 return data, found
             entry = entry_of(before)
-            now = self.look(path)
+            now = self.look(origin)
             if before.st_ctime_ns == after.st_ctime_ns and now is not None and same_object(entry, now):
-                change, seen = self._books.changes.get(path), self._books.seen.get(path)
-                if change is None and (seen is None or not seen.digest):
-                    self._books.seen[path] = entry._replace(digest=found)
+                self._learn(origin, entry, found)
                 return data, found
         raise SourceUnstable(f"cannot read {shown(path)}", "it keeps changing while it is read")
 
@@ -145,6 +148,18 @@ class View:
         """From now on the unit knows what is at ``path``: the commit expects to find just that."""
         if path not in self._books.changes:
             self._books.seen.setdefault(path, self.base(path))
+
+    def _learn(self, path: str, entry: Entry, digest: str) -> None:
+        """``entry`` was read at ``path``. What the unit found there first is what counts; if it is this,
+        now its content is known too."""
+        change = self._books.changes.get(path)
+        first = change.old if change else self._books.seen.get(path, entry)
+        if first is None or first.digest or not untouched(first, entry):
+            return
+        if change is None:
+            self._books.seen[path] = first._replace(digest=digest)
+        else:
+            self._books.learn(path, digest)
 
     def _is_base(self, path: str) -> bool:
         """Whether the content at ``path`` is what the destination has there."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, BinaryIO, Concatenate, Literal, NamedTuple, ParamSpec, TextIO, TypeVar, overload
 
-from atomsync.errors import InDoubt, SourceUnstable, UnitStateError, UsageError, from_oserror
+from atomsync.errors import InDoubt, SourceUnstable, UnitStateError, UsageError, from_oserror, reported
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.change import Change
 from atomsync.plan.plan import normal_form
@@ -40,6 +40,8 @@ Path = str | os.PathLike[str]
 P = ParamSpec("P")
 R = TypeVar("R")
 _PUT_TRIES = 3
+_FLUSHES_MAX = 100  # as long as listeners change the unit in its flush
+_ENDS = {PREPARE, COMMIT, ROLLBACK, CLOSE}
 _MODES = {"r", "rb", "w", "wb", "x", "xb"}
 
 
@@ -102,6 +104,7 @@ class UnitOfWork:
         self._view = View(self._books, self._turn, source)
         self._state = PENDING
         self._flushed = self._in_doubt = False
+        self._telling = ""  # the event listeners are being told of
         self._plan = normal_form(())
         self._prepared: PreparedUnit | None = None
         self._savepoints: list[Savepoint] = []
@@ -161,8 +164,13 @@ class UnitOfWork:
         """As ``os.walk``, of what will be there: ``(path, directories, other names)``, top down. Names taken
         out of the list of directories are not gone into; links never are."""
         with self._alone(READ):
-            top = self._directory(path)
-        yield from self._view.walk(top)
+            steps = self._view.walk(self._directory(path))
+        while True:
+            with self._alone(READ):
+                step = next(steps, None)
+            if step is None:
+                return
+            yield step
 
     # -- verbs
     @_verb(CHANGE)
@@ -240,7 +248,7 @@ class UnitOfWork:
     def put(self, path: Path, source_file: Path, *, expected: Expected = None) -> None:
         """Copy a file from anywhere, verified, with its mode and mtime; SourceUnstable if it won't rest."""
         name = self._view.parent_checked(parse(path))
-        self._expect(name, expected)
+        forced = self._expect(name, expected)
         where, base = os.path.split(os.path.abspath(os.fspath(source_file)))
         stage = self.session.stage
         disk = self.store.disk
@@ -250,7 +258,8 @@ class UnitOfWork:
             raise from_oserror(error, f"cannot read {shown(os.fspath(source_file))}") from None
         try:
             for _ in range(_PUT_TRIES):
-                entry = look(disk, parent, base)
+                with reported(f"cannot read {shown(os.fspath(source_file))}"):
+                    entry = look(disk, parent, base)
                 if entry is None or entry.kind != FILE:
                     raise UsageError(
                         f"cannot put {shown(os.fspath(source_file))}", "it is not a regular file"
@@ -261,7 +270,7 @@ class UnitOfWork:
                 if digest is not None:
                     fresh = self._view.fresh(name, FILE, entry.mode, entry.size)
                     wanted = fresh._replace(mtime_ns=entry.mtime_ns)
-                    self._record_file(name, wanted, Spooled(slot, digest))
+                    self._record_file(name, wanted, Spooled(slot, digest), forced)
                     return
         finally:
             disk.close(parent)
@@ -280,33 +289,34 @@ class UnitOfWork:
             if above and self._view.entry(above) is None:
                 self.mkdir(above, parents=True)
         self._view.parent_checked(name)
-        self._expect(name, expected)
+        forced = self._expect(name, expected)
         present = self._view.entry(name)
-        if present is not None and present.kind == DIR and (parents or expected is ANY):
+        if present is not None and present.kind == DIR and (parents or forced):
             return
         if present is not None and expected is None:
             raise UsageError(f"cannot make {shown(name)}", f"a {present.kind} is there already")
+        entry = self._view.fresh(name, DIR, mode, 0)
         self._clear(name)
-        self._books.record(Change(name, self._view.base(name), self._view.fresh(name, DIR, mode, 0)))
+        self._books.record(Change(name, self._view.base(name), entry), forced=forced)
 
     @_verb(CHANGE)
     def symlink(self, path: Path, target: Path, *, expected: Expected = None) -> None:
         """Let ``path`` be a symbolic link with this text, taken as it is."""
         name = self._view.parent_checked(parse(path))
-        self._expect(name, expected)
+        forced = self._expect(name, expected)
         entry = self._view.fresh(name, LINK, 0o777, 0)._replace(target=os.fspath(target))
         self._clear(name)
-        self._books.record(Change(name, self._view.base(name), entry))
+        self._books.record(Change(name, self._view.base(name), entry), forced=forced)
 
     @_verb(CHANGE)
     def remove(self, path: Path, *, expected: Expected = None) -> None:
         """Remove a file, a link, or a directory with all that is in it."""
         name = parse(path)
-        self._expect(name, expected)
+        forced = self._expect(name, expected)
         if self._view.entry(name) is None:
             raise UsageError(f"cannot remove {shown(name)}", "there is nothing")
         self._clear(name)
-        self._books.record(Change(name, self._view.base(name), None))
+        self._books.record(Change(name, self._view.base(name), None), forced=forced)
 
     @_verb(CHANGE)
     def move(
@@ -318,36 +328,36 @@ class UnitOfWork:
         if target == name or target.startswith(name + "/"):
             raise UsageError(f"cannot move {shown(name)}", "it cannot go into itself")
         self._expect(name, expected)
-        self._expect(target, expected_there)
+        forced = self._expect(target, expected_there)
         entry, there = self._view.entry(name), self._view.entry(target)
         if entry is None:
             raise UsageError(f"cannot move {shown(name)}", "there is nothing")
         if there is not None and DIR in (entry.kind, there.kind):
             raise UsageError(f"cannot move {shown(name)} to {shown(target)}", f"a {there.kind} is there")
-        self._move(name, entry, target)
-        self.remove(name)
+        self._move(name, entry, target, forced=forced)
+        self.remove(name, expected=ANY if expected is ANY else None)
 
     @_verb(CHANGE)
     def chmod(self, path: Path, mode: int, *, expected: Expected = None) -> None:
         """Change the permission bits of a file or directory."""
         name = parse(path)
-        self._expect(name, expected)
+        forced = self._expect(name, expected)
         entry = self._view.entry(name)
         if entry is None or entry.kind not in (FILE, DIR):
             raise UsageError(f"cannot chmod {shown(name)}", "there is no file or directory")
-        self._record_attributes(name, entry._replace(mode=mode & 0o7777))
+        self._record_attributes(name, entry._replace(mode=mode & 0o7777), forced)
 
     @_verb(CHANGE)
     def utime(self, path: Path, mtime_ns: int | None = None, *, expected: Expected = None) -> None:
         """Set the time of last modification, in ns since the epoch; None is now. A link's own, not what it
         leads to."""
         name = parse(path)
-        self._expect(name, expected)
+        forced = self._expect(name, expected)
         entry = self._view.entry(name)
         if entry is None or entry.kind not in (FILE, DIR, LINK):
             raise UsageError(f"cannot set the time of {shown(name)}", "there is no file, directory or link")
         mtime_ns = time.time_ns() if mtime_ns is None else mtime_ns
-        self._record_attributes(name, entry._replace(mtime_ns=mtime_ns))
+        self._record_attributes(name, entry._replace(mtime_ns=mtime_ns), forced)
 
     # -- the low words beneath the verbs: paths are parsed, the directory above is known
     def register_new(self, path: str, new: Entry, content: Content | None = None) -> None:
@@ -396,7 +406,7 @@ class UnitOfWork:
             if self._books.changes:
                 self._tell(events.BEFORE_FLUSH)
             found = self._stage()
-            if self._books.changes:
+            if self._plan:
                 self._tell(events.AFTER_FLUSH, found)
         return found
 
@@ -475,7 +485,7 @@ class UnitOfWork:
             self.rollback()
         elif self._prepared is not None and self._state == state.PREPARED:
             self._turn.end()
-            if self.store.fate(self._prepared.id) is False:
+            if self.store.fate(self._prepared.id) == state.ROLLED_BACK:
                 self._rolled_back()
 
     def __enter__(self) -> UnitOfWork:
@@ -502,6 +512,11 @@ class UnitOfWork:
             )
         try:
             state.after(self._state, verb)
+            if self._telling and (verb in _ENDS or (verb == FLUSH and self._telling != events.BEFORE_COMMIT)):
+                why = f"its {self._telling} listeners are being told"
+                raise UnitStateError(
+                    f"cannot {verb} this unit of work", why, "Raise an exception to stop it."
+                )
             if verb == CHANGE:
                 self._flushed = False
             opened = self._turn.opened
@@ -522,9 +537,13 @@ class UnitOfWork:
             raise
 
     def _tell(self, event: str, *about: object) -> None:
-        for kept in self._heard_by:
-            for listener in kept.listeners(event):
-                listener(self, *about)
+        before, self._telling = self._telling, event
+        try:
+            for kept in self._heard_by:
+                for listener in kept.listeners(event):
+                    listener(self, *about)
+        finally:
+            self._telling = before
 
     def _told(self, event: str, *about: object) -> list[Exception]:
         """Tell everybody, whatever they raise; it is returned."""
@@ -538,10 +557,11 @@ class UnitOfWork:
         return failed
 
     def _stage(self) -> tuple[StagedFile, ...]:
+        self.unstable = ()
         if not self._books.changes:
             if self._turn.opened is not None:
                 self._turn.opened.reset(self._kept())
-            self._plan, self.unstable = normal_form(()), ()
+            self._plan, self._flushed = normal_form(()), True
             return ()
         plan = normal_form(self._books.changes.values())
         self.session.check(plan)
@@ -567,9 +587,16 @@ class UnitOfWork:
                 )
         with self._failing():
             self._tell(events.BEFORE_COMMIT)
+        before = self._kept()
         self._end_savepoints()
-        if not self._flushed:
+        self._drop(before)
+        for _ in range(_FLUSHES_MAX):
+            if self._flushed or self.unstable:
+                break
             self.flush()
+        else:
+            with self._failing():
+                raise UnitStateError(f"cannot {verb} this unit of work", "its listeners keep changing it")
         if not self._plan:
             return None
         if self.unstable:
@@ -662,38 +689,37 @@ class UnitOfWork:
             raise UsageError(f"cannot list {shown(name)}", why)
         return name
 
-    def _expect(self, path: str, expected: Expected) -> None:
-        """Compare, for the swap to come. From here on the commit expects to find what there is now."""
-        if expected is ANY:
-            self._books.force(path)
-            return
-        if expected is not None:
+    def _expect(self, path: str, expected: Expected) -> bool:
+        """Compare, for the swap to come; whether anything at all may be there."""
+        if expected is not None and expected is not ANY:
             found = self._view.entry(path)
             is_file = found is not None and found.kind == FILE and expected is not ABSENT
             check_expected(path, expected, found, self._view.digest(path) if is_file else "")
+        return expected is ANY
 
     @_verb(CHANGE)
     def _writer(self, path: Path, permissions: int | None, expected: Expected) -> SpoolWriter:
         name = self._view.parent_checked(parse(path))
-        self._expect(name, expected)
+        forced = self._expect(name, expected)
         self._view.see(name)
 
         def done(slot: str, digest: str, size: int) -> None:
             with self._alone(CHANGE):
                 self._view.parent_checked(name)
                 entry = self._view.fresh(name, FILE, permissions, size)
-                self._record_file(name, entry, Spooled(slot, digest))
+                self._record_file(name, entry, Spooled(slot, digest), forced)
 
         writer = SpoolWriter(self.session.stage, name, done)
         self._writers.add(writer)
         return writer
 
-    def _record_file(self, path: str, entry: Entry, content: Spooled | Linked) -> None:
+    def _record_file(self, path: str, entry: Entry, content: Spooled | Linked, forced: bool) -> None:
         self._clear(path)
-        self._books.record(Change(path, self._view.base(path), entry), content)
+        self._books.record(Change(path, self._view.base(path), entry), content, forced=forced)
 
-    def _record_attributes(self, path: str, entry: Entry) -> None:
-        """``entry`` is what is at ``path`` with another mode or time."""
+    def _record_attributes(self, path: str, entry: Entry, forced: bool) -> None:
+        """``entry`` is what is at ``path`` with another mode or time. If that takes a copy, it must be of
+        what the commit finds there."""
         content = self._books.contents.get(path)
         if isinstance(content, Linked):  # the inode is shared with the old name: it needs its own
             content = self._copied(content.path)
@@ -703,7 +729,8 @@ class UnitOfWork:
         staged = content is not None or (pending is not None and pending.content)
         if entry.kind == LINK:
             staged = True  # a link's time is set where it is made
-        self._books.record(Change(path, self._view.base(path), entry, content=staged), content)
+        forced = forced and content is None
+        self._books.record(Change(path, self._view.base(path), entry, content=staged), content, forced=forced)
 
     def _clear(self, path: str) -> None:
         """Whatever is at or below ``path`` goes: pending content from the stage, members from the books."""
@@ -713,14 +740,15 @@ class UnitOfWork:
         for name in below:
             self._books.record(Change(name, None, None))
         if old is not None and old.kind == DIR:
-            for name, entry in subtree(self.session.control.tree, path):
-                self._books.record(Change(name, self._books.seen.get(name) or entry, None))
+            with reported(f"cannot list {shown(path)}"):
+                for name, entry in subtree(self.session.control.tree, path):
+                    self._books.record(Change(name, self._books.seen.get(name) or entry, None))
         if slots and not self._books.is_nested:
             self.session.stage.drop([content.slot for content in slots if isinstance(content, Spooled)])
 
-    def _move(self, path: str, entry: Entry, to: str) -> None:
+    def _move(self, path: str, entry: Entry, to: str, *, forced: bool = False) -> None:
         if entry.kind == DIR:
-            self._books.record(Change(to, self._view.base(to), entry._replace(ino=0)))
+            self._books.record(Change(to, self._view.base(to), entry._replace(ino=0)), forced=forced)
             for name in self._view.children(path):
                 child = self._view.entry(joined(path, name))
                 if child is not None:
@@ -733,34 +761,53 @@ class UnitOfWork:
             content = self._copied(path) if path in self._books.changes else Linked(path)
         if isinstance(content, Spooled):
             self._books.put(path, self._books.changes.get(path))  # it is not the old name's any more
-        self._books.record(Change(to, self._view.base(to), entry), content)
+        self._books.record(Change(to, self._view.base(to), entry), content, forced=forced)
 
     def _rebase(self) -> bool:
         """Where whatever is there may go: take that for what the unit found. Whether there was any such."""
-        for path in sorted(self._books.forced & self._books.changes.keys()):
-            change, now = self._books.changes[path], self._view.look(path)
-            if change.old == now or (change.old and now and untouched(change.old, now)):
+        books, tree = self._books, self.session.control.tree
+        for path in sorted(books.forced):
+            change, now = books.changes.get(path), self._view.look(path)
+            if change is None or change.old == now or (change.old and now and untouched(change.old, now)):
                 continue
-            for name in self._books.below(path):
-                there = self._books.changes[name]
-                self._books.put(name, there.new and there._replace(old=None), self._books.contents.get(name))
-            if now is not None and now.kind == DIR and (change.new is None or change.new.kind != DIR):
-                self._books.put_all(
-                    Change(name, entry, None) for name, entry in subtree(self.session.control.tree, path)
-                )
-            self._books.put(path, _rebased(change, now), self._books.contents.get(path))
-        return bool(self._books.forced)
+            if change.old is not None and not change.content:
+                books.put(path, self._with_attributes(change, now))
+                continue
+            ours = {name: books.changes[name].new for name in books.below(path)}
+            books.put(path, (now or change.new) and change._replace(old=now), books.contents.get(path))
+            with reported(f"cannot list {shown(path)}"):
+                theirs = dict(subtree(tree, path)) if now is not None and now.kind == DIR else {}
+            for name in {**ours, **theirs}:
+                old, new = theirs.get(name), ours.get(name)
+                books.put(name, (old or new) and Change(name, old, new), books.contents.get(name))
+        return bool(books.forced)
+
+    def _with_attributes(self, change: Change, now: Entry | None) -> Change:
+        """``change``, of mode or time, for what is there now."""
+        old, new = change.old, change.new
+        assert old is not None
+        assert new is not None
+        if now is None or now.kind != old.kind or (now.kind == FILE and self._has_other_names(change.path)):
+            raise stale(change.path, "its mode or time was to change, but it is gone, or not what it was")
+        wanted = {field: value for field, value in new._asdict().items() if value != getattr(old, field)}
+        return change._replace(old=now, new=now._replace(**wanted))
 
     def _has_other_names(self, path: str) -> bool:
         """Whether a file of the destination is hard-linked elsewhere: then it must not change in place."""
-        with Cursor(self.store.disk, self.session.control.root) as cursor:
+        with (
+            reported(f"cannot look at {shown(path)}"),
+            Cursor(self.store.disk, self.session.control.root) as cursor,
+        ):
             return bool(self.store.disk.lstat(*cursor.split(path)).st_nlink > 1)
 
     def _copied(self, path: str) -> Spooled:
         """A copy of a file of the destination, in the stage: the same content with an inode of its own."""
         stage = self.session.stage
         slot = stage.new_slot()
-        with Cursor(self.store.disk, self.session.control.root) as cursor:
+        with (
+            reported(f"cannot copy {shown(path)}"),
+            Cursor(self.store.disk, self.session.control.root) as cursor,
+        ):
             source = Source(self.store.disk, self.session.control.root, cursor)
             present = look(self.store.disk, *cursor.split(path))
             digest = present and copy_file(
@@ -774,16 +821,3 @@ class UnitOfWork:
 def _place(path: Path) -> str:
     """A path that may be the store's root: "" or "."."""
     return "" if os.fspath(path) in ("", ".") else parse(path)
-
-
-def _rebased(change: Change, now: Entry | None) -> Change | None:
-    """``change`` for what is there now; None if that is what it was about to make."""
-    old, new = change.old, change.new
-    if new is None:
-        return now and change._replace(old=now)
-    if change.content or old is None:
-        return change._replace(old=now)
-    if now is None or now.kind != old.kind:
-        raise stale(change.path, "its mode or time was to change, but it is gone or of another kind")
-    wanted = {field: value for field, value in new._asdict().items() if value != getattr(old, field)}
-    return change._replace(old=now, new=now._replace(**wanted))

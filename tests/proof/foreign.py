@@ -134,7 +134,7 @@ def _edits(trial: Trial) -> list[Edit]:
 def planned(trial: Trial) -> int:
     """The first verb behind the look at the destination: what was there earlier, the unit knows."""
     wheres = [moment.where for moment in trial.moments]
-    return next((at for at, where in enumerate(wheres) if where.endswith("mkdir unit")), len(wheres) - 1)
+    return next((at for at, where in enumerate(wheres) if where.endswith("mkdir 0")), len(wheres) - 1)
 
 
 def race(trial: Trial, edit: Edit, at: int, killed: int, rng: random.Random, samples: int) -> None:

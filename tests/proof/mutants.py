@@ -128,9 +128,10 @@ def _(put: Put) -> None:
     put(seal, "staged_is_durable", lambda c, unit, slots, steps, _: barrier(c, unit, slots, steps, FULL))
 
 
-@mutant("the journal is written under its own name")
+@mutant("the unit gets its place before its journal is synced")
 def _(put: Put) -> None:
-    put(seal, "JOURNAL_DRAFT", control.JOURNAL)
+    write = seal._write_journal
+    put(seal, "_write_journal", lambda *what, durable: write(*what, durable=False))
 
 
 @mutant("times of directories are set behind the commit point")
@@ -175,7 +176,7 @@ def _(put: Put) -> None:
 
 @mutant("attributes set by half are taken for somebody else's")
 def _(put: Put) -> None:
-    put(undo, "_between", lambda old, now, new: False)
+    put(undo, "between", lambda old, now, new: False)
 
 
 @mutant("recovery rolls back by the plan, not by identity")

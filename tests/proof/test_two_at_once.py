@@ -232,7 +232,7 @@ def dead_holders(outcome: Outcome, base: Path, rounds: int) -> None:
         holder = os.fork()
         if not holder:
             try:
-                unit = UnitOfWork(open_store(dst))
+                unit = UnitOfWork(open_store(dst), exclusive=True)
                 unit.write("staged", b"never seen")
                 os.write(tell, b"x")
                 os.close(tell)
@@ -245,7 +245,7 @@ def dead_holders(outcome: Outcome, base: Path, rounds: int) -> None:
         os.kill(holder, signal.SIGSTOP)
         before = look(dst)
         said: list[str] = []
-        for act in (lambda src=src: push(src, dst, delete=True), open_store(dst).recover):  # type: ignore[misc]
+        for act in (lambda src=src: push(src, dst, delete=True), open_store(dst, timeout=0).recover):  # type: ignore[misc]
             try:
                 act()
                 said.append("got in")

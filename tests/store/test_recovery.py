@@ -78,12 +78,23 @@ def pushed(world: World) -> None:
     world.push()
 
 
-def at_journal_name(index: int, verb: str, names: tuple[str, ...]) -> bool:
-    return verb in ("rename_new", "replace") and "journal" in names
+def at_seal(index: int, verb: str, names: tuple[str, ...]) -> bool:
+    return verb in ("rename_new", "replace") and names[1:] == ("unit",)
 
 
 def at_commit_record(index: int, verb: str, names: tuple[str, ...]) -> bool:
     return verb in ("rename_new", "replace") and names[:1] == ("unit",)
+
+
+class _Sealed:
+    """Kills before this call, once the unit is sealed."""
+
+    def __init__(self, *call: str) -> None:
+        self.call, self.sealed = call, False
+
+    def __call__(self, index: int, verb: str, names: tuple[str, ...]) -> bool:
+        self.sealed = self.sealed or at_seal(index, verb, names)
+        return self.sealed and (verb, *names[:1]) == self.call
 
 
 class _NthSwap:
@@ -93,7 +104,7 @@ class _NthSwap:
         self.nth, self.sealed, self.seen = nth, False, 0
 
     def __call__(self, index: int, verb: str, names: tuple[str, ...]) -> bool:
-        if at_journal_name(index, verb, names):
+        if at_seal(index, verb, names):
             self.sealed = True
         elif self.sealed and verb == "exchange" and names != ("a", "b"):
             self.seen += 1
@@ -149,7 +160,7 @@ def test_without_a_crash_there_is_nothing_to_recover(make: Make) -> None:
 
 
 def test_a_unit_killed_before_its_seal_is_discarded(make: Make) -> None:
-    world = killed(make(OLD, NEW), at_journal_name, pushed)
+    world = killed(make(OLD, NEW), at_seal, pushed)
     assert "staged" in world.store().status().unfinished
     found = check(world, OLD, NEW)
     assert found.action == DISCARDED
@@ -664,7 +675,7 @@ def test_attributes_another_program_set_are_left_and_told(make: Make) -> None:
 @pytest.mark.parametrize("traits", [{}, {"syncfs_trusted": False}])
 def test_what_recovery_kept_aside_survives_every_power_cut(simulate: Make, traits: dict[str, bool]) -> None:
     world = simulate(Dir({"a": File(b"old")}), Dir({"a": File(b"new")}), **traits)
-    world = killed(world, lambda index, verb, names: (verb, names) == ("write", ("journal",)), pushed)
+    world = killed(world, _Sealed("write", "journal"), pushed)
     world.save("a", b"saved")
     synced(world, "a")
     found = world.recover()
@@ -686,7 +697,7 @@ def without_times(tree: Tree) -> Tree:
 
 def test_a_first_unit_that_fails_leaves_no_destination_behind(tmp_path: Path) -> None:
     def hook(index: int, verb: str, names: tuple[str, ...]) -> None:
-        if verb == "create" and "journal.draft" in names:
+        if verb == "create" and "journal" in names:
             raise OSError(errno.ENOSPC, "full")
 
     world = World(HookedDisk(hook), str(tmp_path))
@@ -747,7 +758,7 @@ SMALL_NEW = Dir({"a": File(b"new"), "mode": File(b"mode", 0o600, mtime_ns=3)}, m
 
 def before_commit(world: World) -> World:
     """Killed before its commit record is written."""
-    return killed(world, lambda index, verb, names: (verb, names) == ("write", ("journal",)), pushed)
+    return killed(world, _Sealed("write", "journal"), pushed)
 
 
 @pytest.mark.parametrize(
@@ -784,7 +795,7 @@ def test_the_first_displaced_versions_survive_every_power_cut(simulate: Make) ->
 def test_a_decision_that_could_not_be_synced_is_not_believed(simulate: Make) -> None:
     world = killed(
         simulate(SMALL_OLD, SMALL_NEW),
-        lambda index, verb, names: (verb, names[:1]) == ("fsync", ("journal",)),
+        _Sealed("fsync", "journal"),
         pushed,
     )
     for nth in range(12):
@@ -914,7 +925,7 @@ def test_a_stage_is_given_up_also_where_there_is_no_room_for_a_rename(simulate: 
 
     def hook(index: int, verb: str, names: tuple[str, ...]) -> None:
         nonlocal full
-        full = full or (verb == "create" and names == ("journal.draft",))
+        full = full or (verb == "create" and names == ("journal",))
         if full and verb in ("create", "mkdir", "symlink", "link", "write", "replace", "rename_new"):
             raise VerbFailed(errno.ENOSPC)
 

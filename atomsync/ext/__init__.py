@@ -1,0 +1,4 @@
+"""Units of work together with other libraries; each module needs its own extra.
+
+sqlalchemy  files and a database, committed together
+"""
