@@ -6,7 +6,7 @@ Every object has ``schema`` (1) and ``event``. Fields are only ever added within
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from atomsync.cli.render import tally
@@ -49,7 +49,7 @@ def watch(
 
 
 def _told(report: Report, *, verbose: bool) -> Iterator[tuple[str, dict[str, object]]]:
-    if report.recovery.action != CLEAN:
+    if report.recovery.action != CLEAN or report.recovery.settled:
         yield "recovered", _recovery(report.recovery)
     if verbose:
         for change in sorted(report.changes):
@@ -96,7 +96,13 @@ def _recovery(found: Recovery) -> dict[str, object]:
         "unit": found.unit_id or None,
         "why": found.why,
         "conflicts": [conflict._asdict() for conflict in found.conflicts],
+        "settled": [settled._asdict() for settled in found.settled],
     }
+
+
+def decided(unit: str, warnings: Sequence[str], *, committed: bool) -> str:
+    """After ``recover --commit`` and ``--rollback``."""
+    return _line("decided", unit=unit, committed=committed, warnings=list(warnings))
 
 
 def status(found: Status | None, watched: Mapping[str, Any] | None, trouble: str) -> str:
@@ -109,6 +115,7 @@ def status(found: Status | None, watched: Mapping[str, Any] | None, trouble: str
         unfinished=shown.unfinished or None,
         holder=shown.holder or None,
         conflicts=list(shown.conflicts),
+        prepared=[prepared._asdict() for prepared in shown.prepared],
         trouble=trouble or None,
         watch=watched,
     )

@@ -6,27 +6,54 @@ import click
 
 from atomsync.cli import records, render
 from atomsync.cli.options import json_option, state_dir_option
-from atomsync.errors import Drift
+from atomsync.errors import Drift, UsageError
 from atomsync.store.recovery import CLEAN
-from atomsync.unit.store import open_store
+from atomsync.unit.store import Store, open_store
 
 
 @click.command("recover")
 @click.argument("dst", metavar="DST")
+@click.option("--commit", metavar="UNIT", help="Decide about a prepared unit: make it visible.")
+@click.option("--rollback", metavar="UNIT", help="Decide about a prepared unit: forget it.")
 @state_dir_option
 @json_option
-def command(dst: str, *, state_dir: str | None, as_json: bool) -> int:
+def command(
+    dst: str, *, commit: str | None, rollback: str | None, state_dir: str | None, as_json: bool
+) -> int:
     """Finish or undo what a crash left in DST, and say which and why.
 
     Every other command does this by itself before it starts. Exit status 41 means that another
     program had edited files of the unfinished unit: both versions are kept, and listed.
+
+    A prepared unit (see "atomsync status") rests until somebody decides about it: usually the program that
+    prepared it, which asks its database. Decide here only if that program is gone for good.
     """
-    found = open_store(dst, state_dir=state_dir, timeout=0).recover()
+    store = open_store(dst, state_dir=state_dir, timeout=0)
+    if commit and rollback:
+        raise UsageError("cannot decide", "--commit and --rollback exclude each other", "Give one of them.")
+    if unit := commit or rollback:
+        return _decide(store, unit, commit=bool(commit), as_json=as_json)
+    found = store.recover()
     if as_json:
         click.echo(records.recovery(found))
-    elif found.action == CLEAN:
+    elif found.action == CLEAN and not found.settled:
         click.echo("nothing to recover")
     else:
         for line in render.recovery(found):
             click.echo(line)
     return Drift.exit_status if found.conflicts else 0
+
+
+def _decide(store: Store, unit: str, *, commit: bool, as_json: bool) -> int:
+    warnings: tuple[str, ...] = ()
+    if commit:
+        warnings = store.commit_prepared(unit).warnings
+    else:
+        store.rollback_prepared(unit)
+    if as_json:
+        click.echo(records.decided(unit, warnings, committed=commit))
+        return 0
+    click.echo(f"unit {unit} was {'committed' if commit else 'rolled back'}")
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return 0

@@ -91,6 +91,8 @@ def notices(report: Report) -> Iterator[str]:
 
 
 def recovery(found: Recovery) -> Iterator[str]:
+    for unit_id, committed in found.settled:
+        yield f"recovered: prepared unit {unit_id} was {'committed' if committed else 'rolled back'}"
     if found.action == CLEAN:
         return
     if found.action == UNFINISHED:
@@ -116,6 +118,12 @@ def status(found: Status) -> Iterator[str]:
         )
     yield f"unfinished: {found.unfinished or 'none'}"
     yield f"lock: {found.holder or 'free'}"
+    for prepared in found.prepared:
+        decides = f"{prepared.coordinator or 'whoever prepared it'} decides"
+        yield (
+            f"prepared: unit {prepared.id} · created {prepared.created:,} · updated {prepared.updated:,}"
+            f" · removed {prepared.removed:,} · {decides}{'' if prepared.live else ', its process is gone'}"
+        )
     if found.conflicts:
         yield f"conflicts kept: {_some(list(found.conflicts))}"
 

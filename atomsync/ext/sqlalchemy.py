@@ -28,6 +28,7 @@ from atomsync.tree.path import shown
 from atomsync.unit.store import Store
 from atomsync.unit.work import UnitOfWork
 
+_ANY_STORE = ""  # in a row of the resolver, who is not told which store it is
 _LATE_S = 86_400  # after that no commit of a dead process is on its way any more
 
 
@@ -90,7 +91,7 @@ class Outcomes:
         """Whether the database committed this unit; None if that is not for it to say, or it is silent."""
         token = self._token(prepared)
         try:
-            return None if token is None else self._decided(token, "")
+            return None if token is None else self._decided(token, _ANY_STORE)
         except SQLAlchemyError:
             return None
 
@@ -103,7 +104,9 @@ class Outcomes:
         late = int(time.time()) - _LATE_S
         table = self.table
         with self.engine.begin() as connection:
-            mine = select(table.c.token, table.c.committed, table.c.written_s).where(table.c.store == where)
+            mine = select(table.c.token, table.c.committed, table.c.written_s).where(
+                table.c.store.in_([where, _ANY_STORE])
+            )
             rows = connection.execute(mine).all()
         # Looked at after the rows: a unit with a row that rests no more has become visible.
         resting = {self._token(prepared) for prepared in store.prepared()}
@@ -124,9 +127,8 @@ class Outcomes:
         try:
             if served:
                 session.execute(delete(self.table).where(self.table.c.token.in_(served)))
-            session.execute(
-                insert(self.table).values(self._row(token, committed=True, store=unit.store.path))
-            )
+            row = self._row(token, committed=True, store=os.path.realpath(unit.store.path))
+            session.execute(insert(self.table).values(row))
             session.commit()
         except BaseException as error:
             if not self._did_commit_after(error, session, unit, prepared, token):
@@ -149,7 +151,7 @@ class Outcomes:
         with contextlib.suppress(SQLAlchemyError):
             session.rollback()
         try:
-            committed = self._decided(token, unit.store.path)
+            committed = self._decided(token, os.path.realpath(unit.store.path))
         except SQLAlchemyError as unanswered:
             raise InDoubt(
                 f"the database does not say whether it committed unit {prepared.id}",
@@ -180,7 +182,7 @@ class Outcomes:
         return {
             "token": token,
             "committed": committed,
-            "store": os.path.realpath(store),
+            "store": store,
             "written_s": int(time.time()),
         }
 

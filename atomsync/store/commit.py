@@ -19,8 +19,9 @@ from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
 from atomsync.store.barrier import NONE, swaps_are_durable
 from atomsync.store.control import JOURNAL, UNIT, Control
 from atomsync.store.decision import ABORT, write_decision
+from atomsync.store.drift import drifted
 from atomsync.store.opening import make_writable, restore_modes
-from atomsync.store.seal import SealedUnit, check_content, drifted, look_at
+from atomsync.store.seal import SealedUnit, check_content, look_at
 from atomsync.store.staging import Stage, retire_as_waste
 from atomsync.store.swapping import move, swap
 from atomsync.store.undo import roll_back, same_subtree, set_seen

@@ -17,14 +17,17 @@ from atomsync.store.control import Control
 from atomsync.store.opening import make_writable, restore_modes
 from atomsync.store.seal import look_at
 from atomsync.store.swapping import move, settle, swap
-from atomsync.store.undo import between, same_subtree, set_seen
-from atomsync.tree.entry import DIR, SEEN, Entry, look_deep, same_object, untouched
+from atomsync.store.undo import between, keep_stranded, same_subtree, set_seen
+from atomsync.tree.entry import DIR, OPEN_BITS, SEEN, Entry, is_closed, look_deep, same_object, untouched
 
 NOTHING, MOVE_IN, SWAP, MOVE_OUT, LEAVE = "nothing", "move in", "swap", "move out", "leave"
+DROP_SLOT, DROP_PATH = "drop the slot's name", "drop the path's name"
 
 
 def decide(step: Step, at_path: Entry | None, in_slot: Entry | None) -> str:
     """What doing this swap takes, given what is in its two places now. Pure."""
+    if at_path is not None and in_slot is not None and same_object(at_path, in_slot):
+        return DROP_PATH if step.kind == REMOVE else DROP_SLOT  # one rename became durable by half
     if step.kind == REMOVE:
         if in_slot is not None or at_path is None:
             return NOTHING  # done already, or somebody else did it
@@ -54,7 +57,7 @@ def roll_forward(
     window_ms = (time.perf_counter_ns() - started) / 1e6
     for step in swaps:
         conflicts += _keep_foreign(control, slots, unit_id, step)
-    restore_modes(control, slots, steps)
+    restore_modes(control, slots, steps, lenient=True)
     return conflicts, window_ms
 
 
@@ -68,6 +71,7 @@ def _swap(control: Control, slots: int, unit_id: str, step: Step) -> Iterator[Co
             yield keep_aside(control, slots, step.slot, unit_id, step.path, why)
         return
     settle(disk, able, slots, step.slot, at, name)
+    yield from keep_stranded(control, slots, unit_id, step)
     at_path = look_deep(disk, at, name)
     action = decide(step, at_path, look_deep(disk, slots, step.slot))
     if action == MOVE_IN:
@@ -76,6 +80,10 @@ def _swap(control: Control, slots: int, unit_id: str, step: Step) -> Iterator[Co
         swap(disk, able, slots, step.slot, at, name)
     elif action == MOVE_OUT:
         move(disk, able, at, name, slots, step.slot)
+    elif action == DROP_SLOT:
+        disk.unlink(slots, step.slot)
+    elif action == DROP_PATH:
+        disk.unlink(at, name)
     elif action == LEAVE:
         yield Conflict(step.path, step.path, "it should go, but another version was saved there; left so")
     if new is not None and new.kind == DIR:  # XFS stamps a directory that is exchanged
@@ -86,6 +94,8 @@ def _swap(control: Control, slots: int, unit_id: str, step: Step) -> Iterator[Co
 
 def _set_meta(control: Control, step: Step, old: Entry, new: Entry) -> Iterator[Conflict]:
     now = look_at(control.tree, step.path)
+    if now is not None and is_closed(old) and now.mode == old.mode | OPEN_BITS:
+        now = now._replace(mode=old.mode)  # it was us who opened it, for the swaps
     if now is not None and same_object(old, now) and between(old, now, new):
         if now[:SEEN] != new[:SEEN]:
             set_seen(control, step.path, new, old.ino)

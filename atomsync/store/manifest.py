@@ -124,7 +124,7 @@ class Manifest:
 
     def _opened(self) -> sqlite3.Connection:
         """Open, and apply the finished units it does not know: those a crash kept from it, or all."""
-        db = sqlite3.connect(self._where, isolation_level="DEFERRED")
+        db = sqlite3.connect(self._where, isolation_level="DEFERRED", check_same_thread=False)
         try:
             db.execute(f"PRAGMA synchronous = {self._sync}")
             (version,) = db.execute("PRAGMA user_version").fetchone()

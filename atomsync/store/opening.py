@@ -7,6 +7,7 @@ journal knows the right modes: ``restore_modes`` sets them after the swaps, a ro
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 
@@ -31,15 +32,22 @@ def make_writable(control: Control, slots: int, steps: Sequence[Step]) -> None:
                 control.disk.set_meta_at(slots, step.slot, -1, -1, now.mode | OPEN_BITS, None, now.ino)
 
 
-def restore_modes(control: Control, slots: int, steps: Sequence[Step]) -> None:
-    """After the swaps: each of them gets the mode it should have, at its path or in its slot."""
+def restore_modes(control: Control, slots: int, steps: Sequence[Step], *, lenient: bool = False) -> None:
+    """After the swaps: each of them gets the mode it should have, at its path or in its slot.
+
+    ``lenient``: what another writer has moved away meanwhile is none of ours any more.
+    """
     if os.geteuid() == 0:
         return
     for step in _closed(steps):
         at_path = step.old if step.kind == META and step.new is None else step.new
         if is_closed(at_path):
             inode = step.old if step.kind == META else step.new
-            _set_mode(control, step.path, at_path.mode, inode.ino if inode else 0)
+            try:
+                _set_mode(control, step.path, at_path.mode, inode.ino if inode else 0)
+            except OSError as error:
+                if not lenient or error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE):
+                    raise
         if step.kind != META and is_closed(step.old):
             control.disk.set_meta_at(slots, step.slot, -1, -1, step.old.mode, None, step.old.ino)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from atomsync.errors import DestinationLimit, DigestMismatch, StaleEntry
+from atomsync.errors import DestinationLimit, DigestMismatch
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.plan.plan import Plan
@@ -18,6 +18,7 @@ from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.barrier import NONE, staged_is_durable
 from atomsync.store.control import HISTORY, JOURNAL, PREPARED, RETIRED, UNIT, Control
 from atomsync.store.copying import digest_file
+from atomsync.store.drift import drifted
 from atomsync.store.journal import JOURNAL_MAX_BYTES, Header, encode
 from atomsync.store.progress import Progress
 from atomsync.store.staging import Stage
@@ -150,14 +151,6 @@ def check_content(disk: Disk, at: int, name: str, path: str, old: Entry) -> None
                 raise drifted(path)
         finally:
             disk.close(fd)
-
-
-def drifted(path: str, why: str = "it changed after it was planned for") -> StaleEntry:
-    return StaleEntry(
-        f"someone else changed {shown(path or '.')} at the destination",
-        why,
-        "The unit was rolled back and nothing was lost; run it again to plan with what is there now.",
-    )
 
 
 def _verify_media(stage: Stage, progress: Progress) -> None:

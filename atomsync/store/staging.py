@@ -27,10 +27,11 @@ from atomsync.plan.plan import Plan
 from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.control import JOURNAL, PENDING, RETIRED, SLOTS, UNIT, Control
 from atomsync.store.copying import Job, Source, copy_file, link_file
+from atomsync.store.drift import drifted
 from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
 from atomsync.store.progress import Progress
 from atomsync.store.removal import remove_tree
-from atomsync.tree.entry import DIR, FILE, Entry, is_closed
+from atomsync.tree.entry import DIR, FILE, Entry, is_closed, look
 from atomsync.tree.path import shown
 
 NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -285,7 +286,11 @@ class Stage:
 
     def _from_content(self, path: str, location: str, entry: Entry, content: Content) -> Staged:
         if isinstance(content, Linked):
-            link_file(self.control.tree, content.path, self.cursor, location)
+            try:
+                link_file(self.control.tree, content.path, self.cursor, location)
+            except OSError:
+                self._check_is_file(content.path)
+                raise
             return Staged(location, entry, entry.digest)
         if location != content.slot:
             parent, name = self.cursor.split(location)
@@ -296,6 +301,14 @@ class Stage:
         parent, name = self.cursor.split(location)
         self.disk.set_meta_at(parent, name, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
         return found
+
+    def _check_is_file(self, path: str) -> None:
+        try:
+            found = look(self.disk, *self.control.tree.split(path))
+        except OSError:
+            found = None
+        if found is None or found.kind != FILE:
+            raise drifted(path) from None
 
     def _copy(self, jobs: list[Job], source: Source | None, progress: Progress) -> list[str]:
         if not jobs:

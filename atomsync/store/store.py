@@ -124,7 +124,12 @@ class BaseStore:
             os.mkdir(self.path, 0o777)
             return True
         except FileExistsError:
+            if not self.is_there():
+                raise RootError(f"cannot use {shown(self.path)}", "it is not a directory") from None
             return False
+        except (FileNotFoundError, NotADirectoryError):
+            why = "the directory above it does not exist"
+            raise RootError(f"cannot make {shown(self.path)}", why, "Make that one first.") from None
         except OSError as error:
             raise from_oserror(error, f"cannot make {shown(self.path)}") from None
 
@@ -242,7 +247,8 @@ class BaseStore:
                 return RESTING
             if unit_id in known or unit_id == _unit_at_hand(control):
                 return COMMITTED
-            return ROLLED_BACK if known and unit_id > known[0] else FORGOTTEN
+            nothing_given_up = not known and self.options.keep > 0
+            return ROLLED_BACK if nothing_given_up or (known and unit_id > known[0]) else FORGOTTEN
         finally:
             control.close()
 

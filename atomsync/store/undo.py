@@ -18,7 +18,7 @@ from atomsync.store.conflicts import Conflict, keep_aside
 from atomsync.store.control import Control
 from atomsync.store.opening import make_writable
 from atomsync.store.seal import look_at
-from atomsync.store.swapping import move, settle, swap
+from atomsync.store.swapping import ASIDE, move, settle, swap
 from atomsync.tree.diff import SETGID, SETUID
 from atomsync.tree.entry import (
     DIR,
@@ -110,6 +110,7 @@ def _undo_swap(control: Control, slots: int, unit_id: str, step: Step, begun: bo
     except (FileNotFoundError, NotADirectoryError):
         return _kept(control, slots, unit_id, step, "the directory it belongs to is gone")
     settle(disk, able, slots, step.slot, at, name)
+    stranded = keep_stranded(control, slots, unit_id, step)
     at_path = look_deep(disk, at, name)
     in_slot = look_deep(disk, slots, step.slot)
     action = decide(step, at_path, in_slot)
@@ -126,11 +127,21 @@ def _undo_swap(control: Control, slots: int, unit_id: str, step: Step, begun: bo
         if in_slot is not None and in_slot.kind != DIR:
             disk.unlink(slots, step.slot)
     elif action == KEEP:
-        return _kept(control, slots, unit_id, step, "another version was saved at its path")
+        return stranded + _kept(control, slots, unit_id, step, "another version was saved at its path")
     undone = begun and action == NOTHING and _is_new(step, in_slot)
     if (undone or action in (TAKE_OUT, SWAP_BACK)) and not _pristine(disk, slots, step):
-        return _kept(control, slots, unit_id, step, "it was edited after it was put there")
-    return []
+        return stranded + _kept(control, slots, unit_id, step, "it was edited after it was put there")
+    return stranded
+
+
+def keep_stranded(control: Control, slots: int, unit_id: str, step: Step) -> list[Conflict]:
+    """The old version that a weaker swap had taken aside when it was cut, and whose path another writer has
+    filled since: it has no way back."""
+    aside = step.slot + ASIDE
+    if look(control.disk, slots, aside) is None:
+        return []
+    why = "another version was saved at its path"
+    return [keep_aside(control, slots, aside, unit_id, step.path, why)]
 
 
 def _is_new(step: Step, found: Entry | None) -> bool:

@@ -14,8 +14,8 @@ from atomsync.errors import AtomSyncError, GuardTripped, from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.change import Change
 from atomsync.store.copying import digest_file
+from atomsync.store.drift import drifted
 from atomsync.store.progress import Progress
-from atomsync.store.seal import drifted
 from atomsync.tree.diff import Ownership, diff
 from atomsync.tree.entry import DIR, FILE, OTHER, SEEN, Entry, entry_of, special_name
 from atomsync.tree.filters import GITIGNORE, Filters

@@ -137,6 +137,6 @@ def _shared(name: str) -> Callable[..., Any]:
     return guarded
 
 
-for _name in vars(Disk):
+for _name in [*vars(Disk), "copy", "crash"]:
     if not _name.startswith("_"):
         setattr(_StoreDisk, _name, _shared(_name))

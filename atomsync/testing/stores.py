@@ -19,7 +19,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from atomsync.errors import from_oserror
 from atomsync.fs.disk import Disk
 from atomsync.fs.posix import PosixDisk
-from atomsync.testing.faults import POINT, Fault, Hook, Killed, Script, VerbFailed, dead, fail_at, kill_at
+from atomsync.testing.faults import CHANGE, POINT, Fault, Hook, Killed, Script, VerbFailed, dead, kill_at
 from atomsync.testing.hooked import HookedDisk
 from atomsync.testing.simdisk import SimDisk
 from atomsync.testing.trees import Dir, read
@@ -153,8 +153,8 @@ def every_crash(
         disk.hook = hook = _Noticing(kill_at(at))
         try:
             work(world)
-        except BaseException:
-            if not hook.struck:
+        except BaseException as problem:
+            if not hook.struck or isinstance(problem, KeyboardInterrupt):
                 raise
         disk.hook = dead if hook.struck else None
         ended, call = bool(hook.struck), hook.struck
@@ -180,7 +180,7 @@ def every_failure(
     while failed:
         world = _on(store, start.copy())
         disk = _simulated(world)
-        disk.hook = hook = _Noticing(fail_at(at, error, again))
+        disk.hook = hook = _Noticing(_failing(at, error, again=again))
         raised = None
         try:
             work(world)
@@ -205,6 +205,16 @@ def _simulated(store: Store) -> SimDisk:
     if not isinstance(store.disk, SimDisk):
         raise TypeError(f"this needs a simulated store, not one on a {type(store.disk).__name__}")
     return store.disk
+
+
+def _failing(at: int, error: int, *, again: bool) -> Hook:
+    fault = Fault(CHANGE, at + 1, None, error, again, 0)
+
+    def hook(index: int, verb: str, names: tuple[str, ...]) -> None:
+        if index == at or (again and index > at):
+            raise fault.exception(verb)
+
+    return hook
 
 
 class _Noticing:

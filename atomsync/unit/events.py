@@ -15,7 +15,7 @@ with the errors of compensations.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from atomsync.errors import UsageError
 
@@ -30,13 +30,15 @@ Listener = TypeVar("Listener", bound=Callable[..., object])
 class Listeners:
     """A mix-in with one list for each event."""
 
+    events: ClassVar[tuple[str, ...]] = EVENTS
+
     def __init__(self) -> None:
         self._listeners: dict[str, tuple[Callable[..., object], ...]] = {}
 
     def listens_for(self, event: str) -> Callable[[Listener], Listener]:
         """A decorator: the function is called at every ``event``, in the order they were registered."""
-        if event not in EVENTS:
-            raise UsageError(f"cannot listen for {event!r}", f"the events are {', '.join(EVENTS)}")
+        if event not in self.events:
+            raise UsageError(f"cannot listen for {event!r} here", f"the events are {', '.join(self.events)}")
 
         def register(listener: Listener) -> Listener:
             self._listeners[event] = (*self._listeners.get(event, ()), listener)

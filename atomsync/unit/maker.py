@@ -6,12 +6,14 @@ from contextlib import AbstractContextManager
 
 from atomsync.store.progress import Progress
 from atomsync.store.store import BaseStore
-from atomsync.unit.events import Listeners
+from atomsync.unit.events import AFTER_RECOVER, EVENTS, Listeners
 from atomsync.unit.work import UnitOfWork
 
 
 class UnitMaker(Listeners):
     """Call it for a ``UnitOfWork``; ``begin`` gives one that commits. Listeners hear of its units only."""
+
+    events = tuple(event for event in EVENTS if event != AFTER_RECOVER)  # that is for a store to tell
 
     def __init__(self, store: BaseStore, *, message: str = "", progress: Progress | None = None) -> None:
         super().__init__()

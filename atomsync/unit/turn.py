@@ -87,11 +87,12 @@ class Turn:
                 if self.resting is not None:
                     self.resting.let_go()
             return
-        if self.opened is not None:
+        pending = self.opened is not None
+        with contextlib.suppress(Exception):
+            self.end()
+        if pending:
             warnings.warn(
                 f"a unit of work on {shown(self.store.path)} was neither committed nor rolled back",
                 ResourceWarning,
                 stacklevel=2,
             )
-        with contextlib.suppress(Exception):
-            self.end()

@@ -53,7 +53,7 @@ class View:
         """What will be at ``path``: the books first, then the disk."""
         if not path:
             return entry_of(self._turn.control.disk.fstat(self._turn.control.root))
-        return self._books.entry(path) if self._books.covers(path) else self.base(path)
+        return self._books.entry(path) if self._books.covers(path) else self.look(path)
 
     def parent_checked(self, path: str) -> str:
         parent = parent_of(path)

@@ -390,7 +390,7 @@ class UnitOfWork:
         self._books.clear()
 
     @_verb(CHANGE)
-    def on_rollback(self, /, call: Callable[..., object], *args: object, **kwargs: object) -> None:
+    def on_rollback(self, call: Callable[..., object], /, *args: object, **kwargs: object) -> None:
         """Have ``call`` called if the unit (or the savepoint it is in) is rolled back: for work outside the
         filesystem that must be taken back then. The newest first, each once; what they raise is collected."""
         self._compensations.add(functools.partial(call, *args, **kwargs) if args or kwargs else call)
@@ -576,7 +576,7 @@ class UnitOfWork:
 
     def _kept(self) -> frozenset[str]:
         """The slots of contents that are wanted, may be again, or are being written."""
-        return self._books.slots.union(writer.slot for writer in self._writers)
+        return self._books.slots.union(writer.slot for writer in self._writers if not writer.closed)
 
     def _carry_out(self, verb: str, coordinator: str | None = None) -> Receipt | PreparedUnit | None:
         """To the commit, or to where a prepared unit rests; None if nothing is pending."""
@@ -766,11 +766,19 @@ class UnitOfWork:
     def _rebase(self) -> bool:
         """Where whatever is there may go: take that for what the unit found. Whether there was any such."""
         books, tree = self._books, self.session.control.tree
-        for path in sorted(books.forced):
+        forced = sorted(books.forced)
+        for path in forced:
             change, now = books.changes.get(path), self._view.look(path)
-            if change is None or change.old == now or (change.old and now and untouched(change.old, now)):
+            if change is None:
                 continue
-            if change.old is not None and not change.content:
+            old, new = change.old, change.new
+            if now is not None and now.kind == DIR:
+                if old is None and new is not None and new.kind == DIR:
+                    books.put(path, None)  # what is in it stays, as it would had it been there already
+                    continue
+            elif old == now or (old and now and untouched(old, now)):
+                continue
+            if old is not None and not change.content:
                 books.put(path, self._with_attributes(change, now))
                 continue
             ours = {name: books.changes[name].new for name in books.below(path)}
@@ -780,7 +788,7 @@ class UnitOfWork:
             for name in {**ours, **theirs}:
                 old, new = theirs.get(name), ours.get(name)
                 books.put(name, (old or new) and Change(name, old, new), books.contents.get(name))
-        return bool(books.forced)
+        return bool(forced)
 
     def _with_attributes(self, change: Change, now: Entry | None) -> Change:
         """``change``, of mode or time, for what is there now."""
