@@ -29,6 +29,7 @@ __all__ = [
     "NoSpace",
     "NotWatched",
     "PendingRollback",
+    "ResolverFailed",
     "RootError",
     "RootReplaced",
     "RootsOverlap",
@@ -179,6 +180,12 @@ class HeldByPrepared(AtomSyncError):
     """A prepared unit that nobody has decided about yet would change the same paths."""
 
     exit_status, code = 49, "prepared"
+
+
+class ResolverFailed(AtomSyncError):
+    """Whoever decides about a prepared unit could not be asked; it rests on."""
+
+    exit_status, code = 51, "resolver"
 
 
 class NotWatched(AtomSyncError):

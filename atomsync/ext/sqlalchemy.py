@@ -13,30 +13,44 @@ the commit is first, or it can no longer happen.
 from __future__ import annotations
 
 import contextlib
-import os
+import threading
 import time
 import uuid
 from collections.abc import Iterator
 
-from sqlalchemy import BigInteger, Boolean, Column, Engine, MetaData, String, Table, delete, insert, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    String,
+    Table,
+    delete,
+    insert,
+    select,
+)
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from atomsync.errors import AtomSyncError, InDoubt, RootError, UsageError
+from atomsync.errors import AtomSyncError, InDoubt, UsageError
 from atomsync.store.prepared import PreparedUnit
 from atomsync.tree.path import shown
+from atomsync.unit.compensation import blame
+from atomsync.unit.state import PREPARE, after
 from atomsync.unit.store import Store
 from atomsync.unit.work import UnitOfWork
 
-_ANY_STORE = ""  # in a row of the resolver, who is not told which store it is
 _LATE_S = 86_400  # after that no commit of a dead process is on its way any more
 
 
 class Outcomes:
     """The table in which a database says which units it committed.
 
-    Give ``resolver`` to ``open_store``, in every program that opens the store. The database is to be durable
-    (SQLite's ``synchronous`` not OFF, PostgreSQL's ``synchronous_commit`` not off). Threads may share this.
+    Give ``resolver`` to ``open_store``, in every program that opens the store. The database is to be durable:
+    PostgreSQL with its defaults, SQLite with ``synchronous=EXTRA`` or, in WAL mode, ``FULL``. Threads may
+    share it.
 
     >>> outcomes = Outcomes(engine)                                        # doctest: +SKIP
     ... outcomes.create_table()
@@ -57,10 +71,12 @@ class Outcomes:
             MetaData() if metadata is None else metadata,
             Column("token", String(32), primary_key=True),
             Column("committed", Boolean, nullable=False),
-            Column("store", String(4096), nullable=False),
             Column("written_s", BigInteger, nullable=False),  # since the epoch
         )
-        self._done: set[str] = set()  # tokens whose units are visible: their rows have served
+        self._served: set[str] = (
+            set()
+        )  # tokens of units that are visible: nobody asks for their rows any more
+        self._guard = threading.Lock()
 
     def create_table(self) -> None:
         """Make the table if it does not exist."""
@@ -68,71 +84,76 @@ class Outcomes:
 
     @contextlib.contextmanager
     def together(self, session: Session, store: Store, *, message: str = "") -> Iterator[UnitOfWork]:
-        """A unit that commits with ``session``: both at the end of the block, or neither.
+        """A unit that commits with ``session``: both at the end of the block, or neither. Neither may be
+        ended inside it.
 
         Raises what either raises; both are rolled back then. Raises InDoubt if the database could not be
         asked whether it committed, or the files could not be made visible after it had: the unit rests, and
         the next recovery with this ``resolver`` ends it.
         """
         self._check(session, store)
+        if store.is_there():
+            store.recover()  # before the session holds what a resolver may want
+        begun = session.get_transaction() or session.begin()
         try:
             with UnitOfWork(store, message=message) as unit:
                 yield unit
+                if session.get_transaction() is not begun:
+                    why = "it was committed or rolled back inside the block"
+                    raise UsageError("cannot commit this session together with files", why)
                 session.flush()
-                if unit.new or unit.dirty or unit.removed:
-                    self._commit_both(session, unit)
-                else:
-                    session.commit()
+                after(unit.state, PREPARE)
+                self._commit_both(session, unit)
         except BaseException:
-            session.rollback()
+            with contextlib.suppress(SQLAlchemyError):  # whatever it says hides why
+                session.rollback()
             raise
 
     def resolver(self, prepared: PreparedUnit) -> bool | None:
         """Whether the database committed this unit; None if that is not for it to say, or it is silent."""
-        token = self._token(prepared)
+        token = self._token(prepared.coordinator)
         try:
-            return None if token is None else self._decided(token, _ANY_STORE)
+            return None if token is None else self._decided(token)
         except SQLAlchemyError:
             return None
 
     def tidy(self, store: Store) -> int:
-        """Delete the rows of ``store`` nobody will ask for any more; returns how many. Raises RootError if
-        the store is not there to be looked at."""
-        if not store.status().exists:
-            raise RootError(f"cannot tidy up for {shown(store.path)}", "it has no store", "Is it mounted?")
-        where = os.path.realpath(store.path)
-        late = int(time.time()) - _LATE_S
+        """Delete rows that nobody will ask for any more: of units that ``store`` has in its history, and of
+        those rolled back more than a day ago. Returns how many."""
+        tokens = {self._token(coordinator) for coordinator in store.coordinators()} - {None}
         table = self.table
+        old = ~table.c.committed & (table.c.written_s < int(time.time()) - _LATE_S)
         with self.engine.begin() as connection:
-            mine = select(table.c.token, table.c.committed, table.c.written_s).where(
-                table.c.store.in_([where, _ANY_STORE])
-            )
-            rows = connection.execute(mine).all()
-        # Looked at after the rows: a unit with a row that rests no more has become visible.
-        resting = {self._token(prepared) for prepared in store.prepared()}
-        gone = [
-            token
-            for token, committed, written_s in rows
-            if token not in resting and (committed or written_s < late)
-        ]
-        if gone:
-            with self.engine.begin() as connection:
-                connection.execute(delete(table).where(table.c.token.in_(gone)))
-        return len(gone)
+            return connection.execute(delete(table).where(table.c.token.in_(tokens) | old)).rowcount
 
     def _commit_both(self, session: Session, unit: UnitOfWork) -> None:
         token = uuid.uuid4().hex
-        prepared = unit.prepare(coordinator=f"{self._prefix}{token}")
-        served = set(self._done)
+        prepared = unit._prepare_if_pending(f"{self._prefix}{token}")
+        if prepared is None:
+            session.commit()
+            return
+        with self._guard:
+            served, self._served = self._served, set()
         try:
             if served:
                 session.execute(delete(self.table).where(self.table.c.token.in_(served)))
-            row = self._row(token, committed=True, store=os.path.realpath(unit.store.path))
-            session.execute(insert(self.table).values(row))
+            session.execute(insert(self.table).values(_row(token, committed=True)))
             session.commit()
         except BaseException as error:
-            if not self._did_commit_after(error, session, unit, prepared, token):
+            with self._guard:
+                self._served |= served
+            if not self._did_commit(error, session, unit, prepared, token):
+                with blame(error):
+                    unit.rollback()
                 raise
+            self._make_visible(unit, prepared, token)
+            if not isinstance(error, DBAPIError):  # else only the answer was lost
+                error.add_note("Both the database and the files are committed.")
+                raise
+        else:
+            self._make_visible(unit, prepared, token)
+
+    def _make_visible(self, unit: UnitOfWork, prepared: PreparedUnit, token: str) -> None:
         try:
             unit.commit()
         except AtomSyncError as error:
@@ -141,70 +162,62 @@ class Outcomes:
                 str(error),
                 f"It rests in {shown(unit.store.path)}: its next recovery with this resolver makes them so.",
             ) from error
-        self._done = (self._done - served) | {token}
+        with self._guard:
+            self._served.add(token)
 
-    def _did_commit_after(
+    def _did_commit(
         self, error: BaseException, session: Session, unit: UnitOfWork, prepared: PreparedUnit, token: str
     ) -> bool:
-        """The commit raised, which leaves open whether it took place. True if it did, and only the answer
-        was lost; False if the caller is to raise ``error``: the unit has been ended as the database has."""
+        """The commit raised ``error``, which leaves open whether it took place."""
         with contextlib.suppress(SQLAlchemyError):
             session.rollback()
         try:
-            committed = self._decided(token, os.path.realpath(unit.store.path))
+            return self._decided(token)
         except SQLAlchemyError as unanswered:
             raise InDoubt(
                 f"the database does not say whether it committed unit {prepared.id}",
                 str(unanswered),
                 f"It rests in {shown(unit.store.path)}: its next recovery with this resolver decides.",
             ) from error
-        if not committed:
-            unit.rollback()
-            return False
-        if isinstance(error, DBAPIError):
-            return True
-        unit.commit()
-        error.add_note("Both the database and the files are committed.")
-        return False
 
-    def _decided(self, token: str, store: str) -> bool:
+    def _decided(self, token: str) -> bool:
         """Whether the unit is committed; if it is not by now, it never will be."""
         try:
             with self.engine.begin() as connection:
-                connection.execute(insert(self.table).values(self._row(token, committed=False, store=store)))
+                connection.execute(insert(self.table).values(_row(token, committed=False)))
             return False
         except IntegrityError:
             with self.engine.connect() as connection:
                 ask = select(self.table.c.committed).where(self.table.c.token == token)
                 return bool(connection.execute(ask).scalar_one())
 
-    def _row(self, token: str, *, committed: bool, store: str) -> dict[str, object]:
-        return {
-            "token": token,
-            "committed": committed,
-            "store": store,
-            "written_s": int(time.time()),
-        }
-
     @property
     def _prefix(self) -> str:
         return f"sqlalchemy:{self.name}:"
 
-    def _token(self, prepared: PreparedUnit) -> str | None:
-        prefix = self._prefix
-        return prepared.coordinator.removeprefix(prefix) if prepared.coordinator.startswith(prefix) else None
+    def _token(self, coordinator: str) -> str | None:
+        return coordinator.removeprefix(self._prefix) if coordinator.startswith(self._prefix) else None
 
     def _check(self, session: Session, store: Store) -> None:
-        if store.options.resolver is None:
-            raise UsageError(
-                f"cannot commit files in {shown(store.path)} together with a database",
-                "the store has no resolver, and nobody could tell after a crash what was committed",
-                "Open it with open_store(..., resolver=outcomes.resolver).",
-            )
+        """Whether the session's commit is one, in the database that the store's resolver asks."""
+        what = f"cannot commit files in {shown(store.path)} together with this session"
+        resolver = store.options.resolver
+        if resolver is None:
+            why = "the store has no resolver, and nobody could tell after a crash what was committed"
+            raise UsageError(what, why, "Open it with open_store(..., resolver=outcomes.resolver).")
+        asked = getattr(resolver, "__self__", self)
+        if isinstance(asked, Outcomes) and (asked.engine.pool, asked.name) != (self.engine.pool, self.name):
+            raise UsageError(what, "the store's resolver asks another database, or another table")
         bind = session.get_bind(clause=self.table)
-        if bind.engine is not self.engine:
-            raise UsageError(
-                "cannot commit this session together with files",
-                "it would write the outcome to another engine than the one that is asked for it",
-                "Bind the session to the engine that Outcomes was given.",
-            )
+        if isinstance(bind, Connection):
+            why = "it is bound to a connection, whose own transaction may outlast the session's commit"
+            raise UsageError(what, why, "Bind it to the engine.")
+        if bind.pool is not self.engine.pool:
+            why = "it would write the outcome to another engine than the one that is asked for it"
+            raise UsageError(what, why, "Bind it to the engine that Outcomes was given.")
+        if session.connection().get_isolation_level() == "AUTOCOMMIT":
+            raise UsageError(what, "its connection commits each statement by itself (AUTOCOMMIT)")
+
+
+def _row(token: str, *, committed: bool) -> dict[str, object]:
+    return {"token": token, "committed": committed, "written_s": int(time.time())}

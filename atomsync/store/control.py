@@ -232,6 +232,8 @@ class Control:
                 else:
                     take_away(self.disk, self.root, self.made_ns)
             if root and ours and not held:
+                if self.made_ns is None:  # then it stays, and serves whoever comes next
+                    remove_tree(self.disk, self.fd, DESTINATION)
                 os.rmdir(self.where)
         except (OSError, AtomSyncError):
             pass  # a trace stays; it does no harm

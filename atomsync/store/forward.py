@@ -55,9 +55,9 @@ def roll_forward(
         if step.kind == META and step.new is not None and step.old is not None:
             conflicts += _set_meta(control, step, step.old, step.new)
     window_ms = (time.perf_counter_ns() - started) / 1e6
+    restore_modes(control, slots, steps, lenient=True)
     for step in swaps:
         conflicts += _keep_foreign(control, slots, unit_id, step)
-    restore_modes(control, slots, steps, lenient=True)
     return conflicts, window_ms
 
 

@@ -7,15 +7,18 @@ journal knows the right modes: ``restore_modes`` sets them after the swaps, a ro
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from atomsync.plan.step import META, Step
 from atomsync.store.control import Control
 from atomsync.store.seal import look_at
 from atomsync.tree.entry import OPEN_BITS, is_closed, look
 from atomsync.tree.path import parent_of
+
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
 
 
 def make_writable(control: Control, slots: int, steps: Sequence[Step]) -> None:
@@ -43,13 +46,20 @@ def restore_modes(control: Control, slots: int, steps: Sequence[Step], *, lenien
         at_path = step.old if step.kind == META and step.new is None else step.new
         if is_closed(at_path):
             inode = step.old if step.kind == META else step.new
-            try:
+            with _gone_is_fine(lenient):
                 _set_mode(control, step.path, at_path.mode, inode.ino if inode else 0)
-            except OSError as error:
-                if not lenient or error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE):
-                    raise
         if step.kind != META and is_closed(step.old):
-            control.disk.set_meta_at(slots, step.slot, -1, -1, step.old.mode, None, step.old.ino)
+            with _gone_is_fine(lenient):
+                control.disk.set_meta_at(slots, step.slot, -1, -1, step.old.mode, None, step.old.ino)
+
+
+@contextlib.contextmanager
+def _gone_is_fine(lenient: bool) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if not lenient or error.errno not in _GONE:
+            raise
 
 
 def _closed(steps: Sequence[Step]) -> list[Step]:

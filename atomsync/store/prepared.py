@@ -15,7 +15,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from atomsync.errors import HeldByPrepared, InDoubt
+from atomsync.errors import HeldByPrepared, InDoubt, ResolverFailed
 from atomsync.plan.step import META, Step
 from atomsync.store.barrier import FULL, NONE, swaps_are_durable
 from atomsync.store.commit import counts
@@ -82,7 +82,10 @@ def check_not_held(control: Control, steps: Iterable[Step]) -> None:
         return
     mine = [step for step in steps if step.kind != META or step.new is not None]
     for unit_id in names:
-        theirs = read_journal(control, PREPARED, unit_id).steps
+        try:
+            theirs = read_journal(control, PREPARED, unit_id).steps
+        except FileNotFoundError:
+            continue  # a rollback that was cut: it is decided
         swapped = {step.path for step in theirs if step.kind != META}
         changed = {step.path for step in theirs if step.kind == META and step.new is not None}
         above = {parent for path in swapped | changed for parent in ancestors(path)}
@@ -126,7 +129,12 @@ def _verdict(
     if not asked or not try_lock(control.disk, unit, alone=True):
         return None
     if resolver is not None:
-        return resolver(PreparedUnit.of(*journal[:2], live=False))
+        try:
+            return resolver(PreparedUnit.of(*journal[:2], live=False))
+        except OSError as error:  # not to be taken for one of this disk's
+            raise ResolverFailed(
+                f"cannot decide about prepared unit {unit_id}", f"the resolver failed: {error!r}"
+            ) from error
     return None if journal.header.coordinator else False
 
 

@@ -36,7 +36,6 @@ from atomsync.store import commit as committing
 from atomsync.store.access import open_control
 from atomsync.store.barrier import FULL
 from atomsync.store.commit import Receipt
-from atomsync.store.conflicts import Conflict
 from atomsync.store.control import CONFLICTS, HISTORY, JOURNAL, PENDING, PREPARED, UNIT, Control
 from atomsync.store.copying import Source
 from atomsync.store.history import prune, read_journal, retire_to_history, units
@@ -217,16 +216,26 @@ class BaseStore:
         Raises UsageError if there is no such unit; InDoubt if it stopped half way: recovery goes on.
         """
         with self._deciding(unit_id, "commit") as session:
-            conflicts: Iterable[Conflict] = ()
-            window_ms = 0.0
             if unit_id in session.control.names(PREPARED):
-                conflicts, window_ms, journal = commit_prepared(
-                    session.control, unit_id, durability=self.options.durability
-                )
-            else:
-                journal = read_journal(session.control, HISTORY, unit_id)
-            warnings = [str(conflict) for conflict in conflicts]
-            return session.receipt(journal.header, journal.steps, window_ms, warnings)
+                return session.commit_prepared(unit_id)
+            journal = read_journal(session.control, HISTORY, unit_id)
+            return session.receipt(journal.header, journal.steps, 0.0)
+
+    def coordinators(self) -> frozenset[str]:
+        """Of the prepared units that are committed, as far as the history goes. Only looks."""
+        control = self._existing()
+        if control is None:
+            return frozenset()
+        found = set()
+        try:
+            for unit_id in units(control):
+                with contextlib.suppress(JournalError, FileNotFoundError):
+                    found.add(read_journal(control, HISTORY, unit_id).header.coordinator or "")
+        except OSError as error:
+            raise from_oserror(error, f"cannot show {shown(self.path)}") from None
+        finally:
+            control.close()
+        return frozenset(found - {""})
 
     def rollback_prepared(self, unit_id: str) -> None:
         """Forget a prepared unit; nothing of it was ever visible. Raises UsageError if there is none."""
@@ -449,6 +458,19 @@ class Session:
         warnings = self._retire(sealed)
         found = self.receipt(sealed.header, sealed.steps, window_ms, warnings)
         return found._replace(bytes=stage.bytes_staged, swap_class=swap_class)
+
+    def commit_prepared(self, unit_id: str) -> Receipt:
+        """See ``prepared.commit_prepared``. Needs the lock."""
+        durability = self.store.options.durability
+        conflicts, window_ms, journal = commit_prepared(self.control, unit_id, durability=durability)
+        warnings = [str(conflict) for conflict in conflicts]
+        try:
+            # Opened first: it follows the new unit, and those it has not seen, before any is given up.
+            _ = self.manifest
+            warnings += prune(self.control, self.store.options.keep)
+        except Exception as error:  # whatever it is: the unit is committed
+            warnings.append(f"the unit is committed, but tidying up after it failed: {error}")
+        return self.receipt(journal.header, journal.steps, window_ms, warnings)
 
     def leave(self) -> Stage:
         """Hand over the stage of a prepared unit: for as long as it is open, it is known to be cared for."""

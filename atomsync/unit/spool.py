@@ -6,6 +6,7 @@ pending then, and not at all if its ``with`` block ends with an exception.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
@@ -129,6 +130,11 @@ class PendingText(io.TextIOWrapper):
     def __init__(self, file: PendingFile, encoding: str, errors: str | None, newline: str | None) -> None:
         super().__init__(file, encoding, errors, newline)
         self._file = file
+        if codecs.lookup(encoding).name in (
+            "utf-16",
+            "utf-32",
+        ):  # Python marks only what it can seek in
+            file.write("".encode(encoding))
 
     def abandon(self) -> None:
         """Forget it; nothing becomes pending."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ class Turn:
 
     def __init__(self, store: BaseStore, progress: Progress | None, *, exclusive: bool) -> None:
         self.store, self.exclusive = store, exclusive
+        self.busy = threading.RLock()  # while a thread is in a verb
         self.opened: Session | None = None
         self.resting: Stage | None = None  # of a unit that was prepared
         self._progress = progress
@@ -87,6 +89,8 @@ class Turn:
                 if self.resting is not None:
                     self.resting.let_go()
             return
+        if not self.busy.acquire(blocking=False):
+            return  # at the exit, a thread is still in a commit: the end of the process gives all of it back
         pending = self.opened is not None
         with contextlib.suppress(Exception):
             self.end()

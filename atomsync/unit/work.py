@@ -6,7 +6,6 @@ import contextlib
 import functools
 import io
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -110,7 +109,6 @@ class UnitOfWork:
         self._savepoints: list[Savepoint] = []
         self._compensations = Compensations()
         self._writers: weakref.WeakSet[SpoolWriter] = weakref.WeakSet()
-        self._busy = threading.RLock()
         self._forgotten = weakref.finalize(self, self._turn.abandoned)
 
     # -- looking
@@ -434,13 +432,10 @@ class UnitOfWork:
         it names a ``coordinator``: then it rests until somebody decides. Raises UsageError if nothing is
         pending.
         """
-        sealed = self._carry_out(PREPARE, coordinator)
-        if sealed is None:
+        prepared = self._prepare_if_pending(coordinator)
+        if prepared is None:
             raise UsageError("cannot prepare this unit of work", "nothing is pending")
-        assert isinstance(sealed, PreparedUnit)
-        self._prepared = sealed
-        self._state = state.PREPARED
-        return sealed
+        return prepared
 
     @_verb(COMMIT)
     def commit(self) -> Receipt:
@@ -506,7 +501,7 @@ class UnitOfWork:
     def _alone(self, verb: str) -> Iterator[None]:
         """One thread at a time, in the process that began, and if the state allows it."""
         self._turn.check_process()
-        if not self._busy.acquire(blocking=False):
+        if not self._turn.busy.acquire(blocking=False):
             raise UnitStateError(
                 f"cannot {verb} this unit of work", "another thread is using it", "Use one unit a thread."
             )
@@ -524,7 +519,7 @@ class UnitOfWork:
                 opened.control.tree.close()  # others commit meanwhile: it may stand where nothing is any more
             yield
         finally:
-            self._busy.release()
+            self._turn.busy.release()
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
@@ -638,6 +633,14 @@ class UnitOfWork:
             return  # perhaps recovery finds it committed
         errors = self._compensations.run()
         check([*errors, *self._told(events.AFTER_ROLLBACK)])
+
+    @_verb(PREPARE)
+    def _prepare_if_pending(self, coordinator: str) -> PreparedUnit | None:
+        """``prepare``, or None if there is nothing to be decided about."""
+        sealed = self._carry_out(PREPARE, coordinator)
+        if isinstance(sealed, PreparedUnit):
+            self._prepared, self._state = sealed, state.PREPARED
+        return self._prepared
 
     # -- savepoints
     def _release(self, savepoint: Savepoint) -> None:
