@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from atomsync.errors import UsageError
-from atomsync.store.store import KEEP_UNITS
+from atomsync.store.options import KEEP_UNITS
 from atomsync.tree.filters import exclude_line, include_line
 from atomsync.tree.path import shown
 

@@ -14,7 +14,7 @@ from atomsync.errors import AtomSyncError
 from atomsync.follow.watching import Coverage
 from atomsync.plan.change import Change
 from atomsync.store.recovery import CLEAN, Recovery
-from atomsync.store.store import Status
+from atomsync.store.status import Status
 from atomsync.sync.push import Report
 
 SCHEMA = 1

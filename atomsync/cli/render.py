@@ -10,7 +10,7 @@ from atomsync.errors import AtomSyncError
 from atomsync.follow.watching import Coverage
 from atomsync.plan.change import Change
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
-from atomsync.store.store import Status
+from atomsync.store.status import Status
 from atomsync.sync.push import Report
 from atomsync.tree.entry import DIR, LINK, Entry
 from atomsync.tree.path import shown

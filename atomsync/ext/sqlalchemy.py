@@ -73,9 +73,8 @@ class Outcomes:
             Column("committed", Boolean, nullable=False),
             Column("written_s", BigInteger, nullable=False),  # since the epoch
         )
-        self._served: set[str] = (
-            set()
-        )  # tokens of units that are visible: nobody asks for their rows any more
+        # Tokens of units that are visible: nobody asks for their rows any more.
+        self._served: set[str] = set()
         self._guard = threading.Lock()
 
     def create_table(self) -> None:
@@ -91,9 +90,9 @@ class Outcomes:
         asked whether it committed, or the files could not be made visible after it had: the unit rests, and
         the next recovery with this ``resolver`` ends it.
         """
-        self._check(session, store)
-        if store.is_there():
+        if store.prepared():
             store.recover()  # before the session holds what a resolver may want
+        self._check(session, store)
         begun = session.get_transaction() or session.begin()
         try:
             with UnitOfWork(store, message=message) as unit:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from atomsync.store.barrier import FULL
+from atomsync.store.options import KEEP_UNITS
 from atomsync.store.seal import READBACK
-from atomsync.store.store import KEEP_UNITS
 from atomsync.sync.settle import FAIL
 from atomsync.tree.filters import Filters
 

@@ -5,7 +5,7 @@ The path of a unit, numbered here and in the modules that walk it:
  1. access    the control directory is opened, checked, and locked (``control``, ``lock``)
  2. recovery  what a crash left is finished or undone
  3. staging   new content is copied to slots on the destination's filesystem, and read back
- 4. seal      the journal is written, synced and named; barrier B1 makes stage and journal durable
+ 4. seal      the journal is written and synced, the unit gets its place; barrier B1 makes all of it durable
  5. commit    each step swaps its path with its slot; what comes out is checked against the plan
  6. commit    barrier B2 makes the swaps durable
  7. commit    the COMMIT record is written and synced: barrier B3, the commit point
@@ -14,7 +14,9 @@ The path of a unit, numbered here and in the modules that walk it:
 What they lean on: ``copying`` (one file, hashed and read back), ``pool``, ``helper`` and ``wire`` (a second
 process for large units), ``journal`` (the codec), ``barrier`` (syncs), ``swapping`` (slot against path),
 ``opening`` (read-only directories), ``undo`` (taking back, by identity), ``decision``, ``conflicts``,
-``manifest``, ``unit_id``, ``removal``, ``progress``. ``store`` is the face of it all.
+``drift``, ``manifest``, ``unit_id``, ``removal``, ``progress``. Between 4 and 5 a unit may rest until another
+party has decided: ``prepared``, and ``forward`` instead of 5. ``session`` walks the path for one unit, ``status``
+only looks, ``options`` says how; ``store`` is the face of it all.
 
 A crash before 7 is undone, after 7 it is cleaned up. ``undo`` decides both by looking at which object
 is where, never by marks of progress. ``docs/protocol.md`` gives the reasons.

@@ -220,20 +220,21 @@ class Control:
         ``root`` the destination. Under a lock: without one another may be using them by now."""
         ours = self._lock is not None or self.root_locked
         try:
-            held = any(self.names(name) for name in (UNIT, PENDING, PREPARED, HISTORY, CONFLICTS))
-            if self.made_ns is not None and not held:
-                if ours:
-                    with contextlib.suppress(FileNotFoundError):  # first; not if it holds something by now
-                        self.disk.rmdir(self.fd, PENDING)
-                    for name, _ in self.disk.scandir(self.fd):
+            held = any(self.names(name) for name in (UNIT, PREPARED, HISTORY, CONFLICTS))
+            if held or not (root or self.made_ns is not None):
+                return
+            if ours:
+                # First. Stages are made under no lock, but this directory is: if it goes, there is none.
+                with contextlib.suppress(FileNotFoundError):
+                    self.disk.rmdir(self.fd, PENDING)
+                for name, _ in self.disk.scandir(self.fd):
+                    if name != LOCK or self.made_ns is not None:
                         remove_tree(self.disk, self.fd, name)
-                if self.state_dir is not None:
-                    os.rmdir(self.state_dir)
-                else:
-                    take_away(self.disk, self.root, self.made_ns)
-            if root and ours and not held:
-                if self.made_ns is None:  # then it stays, and serves whoever comes next
-                    remove_tree(self.disk, self.fd, DESTINATION)
+            if self.made_ns is not None and self.state_dir is not None:
+                os.rmdir(self.state_dir)
+            elif self.made_ns is not None:
+                take_away(self.disk, self.root, self.made_ns)
+            if root and ours:
                 os.rmdir(self.where)
         except (OSError, AtomSyncError):
             pass  # a trace stays; it does no harm

@@ -46,10 +46,13 @@ def remove_tree(disk: Disk, at: int, name: str) -> None:
 def _open_to_empty(disk: Disk, at: int, name: str) -> int:
     try:
         fd = disk.open_dir(at, name)
-        if disk.fstat(fd).st_mode & 0o700 == 0o700:
-            return fd
-        disk.set_meta(fd, -1, -1, 0o700, None)
-        return fd
     except PermissionError:
         disk.set_meta_at(at, name, -1, -1, 0o700, None)
         return disk.open_dir(at, name)
+    try:
+        if disk.fstat(fd).st_mode & 0o700 != 0o700:
+            disk.set_meta(fd, -1, -1, 0o700, None)
+    except BaseException:
+        disk.close(fd)
+        raise
+    return fd

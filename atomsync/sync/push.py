@@ -21,9 +21,9 @@ from atomsync.store.access import open_control
 from atomsync.store.commit import Receipt
 from atomsync.store.control import UNIT
 from atomsync.store.copying import Source
+from atomsync.store.options import KEEP_UNITS
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
-from atomsync.store.store import KEEP_UNITS
 from atomsync.sync.compare import Comparer, Rules
 from atomsync.sync.phases import Phases
 from atomsync.sync.roots import check_roots

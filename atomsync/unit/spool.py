@@ -130,11 +130,15 @@ class PendingText(io.TextIOWrapper):
     def __init__(self, file: PendingFile, encoding: str, errors: str | None, newline: str | None) -> None:
         super().__init__(file, encoding, errors, newline)
         self._file = file
-        if codecs.lookup(encoding).name in (
-            "utf-16",
-            "utf-32",
-        ):  # Python marks only what it can seek in
-            file.write("".encode(encoding))
+        # Python marks the beginning only of what it can seek in.
+        marked = codecs.lookup(encoding).name in ("utf-16", "utf-32")
+        self._mark = "".encode(encoding) if marked else b""
+
+    def write(self, text: str, /) -> int:
+        if text and self._mark:
+            mark, self._mark = self._mark, b""
+            self._file.write(mark)
+        return super().write(text)
 
     def abandon(self) -> None:
         """Forget it; nothing becomes pending."""

@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager
 from atomsync.errors import UsageError
 from atomsync.fs.disk import Disk
 from atomsync.store.barrier import FULL, NONE
+from atomsync.store.options import KEEP_UNITS, Options
 from atomsync.store.prepared import Resolver
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import Recovery
 from atomsync.store.seal import MEDIA, READBACK
-from atomsync.store.store import KEEP_UNITS, BaseStore, Options
+from atomsync.store.store import BaseStore
 from atomsync.unit.events import AFTER_RECOVER, Listeners
 from atomsync.unit.work import UnitOfWork
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from atomsync.errors import UnitStateError
 from atomsync.store.control import Control
 from atomsync.store.progress import Progress
+from atomsync.store.session import Session
 from atomsync.store.staging import Stage
-from atomsync.store.store import BaseStore, Session
+from atomsync.store.store import BaseStore
 from atomsync.tree.path import shown
 
 

@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterator, Mapping
 import xxhash
 
 from atomsync.errors import SourceUnstable, UsageError, from_oserror, reported
+from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.store.copying import Source
 from atomsync.store.staging import Linked, Spooled
 from atomsync.tree.entry import DIR, FILE, Entry, entry_of, look, same_object, untouched
 from atomsync.tree.path import ancestors, is_reserved, joined, parent_of, shown
-from atomsync.tree.scan import listing
+from atomsync.tree.scan import listing, subtree
 from atomsync.unit.books import Books
 from atomsync.unit.turn import Turn
 
@@ -160,6 +161,17 @@ class View:
             self._books.seen[path] = first._replace(digest=digest)
         else:
             self._books.learn(path, digest)
+
+    def subtree(self, path: str) -> dict[str, Entry]:
+        """Everything the destination holds below a directory at this moment."""
+        with reported(f"cannot list {shown(path)}"):
+            return dict(subtree(self._turn.control.tree, path))
+
+    def has_other_names(self, path: str) -> bool:
+        """Whether a file of the destination is hard-linked elsewhere: then it must not change in place."""
+        control = self._turn.control
+        with reported(f"cannot look at {shown(path)}"), Cursor(control.disk, control.root) as cursor:
+            return bool(control.disk.lstat(*cursor.split(path)).st_nlink > 1)
 
     def _is_base(self, path: str) -> bool:
         """Whether the content at ``path`` is what the destination has there."""

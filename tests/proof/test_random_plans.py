@@ -205,5 +205,6 @@ def test_an_edit_by_somebody_else_is_never_lost_whatever_the_trees(
 
 
 def test_every_verb_of_a_unit_is_among_the_sampled() -> None:
-    public = {name for name, verb in vars(UnitOfWork).items() if inspect.isfunction(verb) and name[0] != "_"}
+    members = inspect.getmembers(UnitOfWork, inspect.isfunction)
+    public = {name for name, _ in members if name[0] != "_"}
     assert public - END - LOOKS - SAME == VERBS.keys() - INNER

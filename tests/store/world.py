@@ -18,7 +18,7 @@ from atomsync.store.copying import Source
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import Recovery
 from atomsync.store.seal import SealedUnit
-from atomsync.store.store import Session
+from atomsync.store.session import Session
 from atomsync.sync.compare import Comparer, Rules
 from atomsync.testing import Dir, File, Link, SimDisk, Tree, build, read, snapshot
 from atomsync.tree.diff import Ownership

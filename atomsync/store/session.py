@@ -1,0 +1,278 @@
+"""One unit's visit to a store: recovered, staged, and for its commit alone with it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from atomsync.errors import AtomSyncError, RootReplaced, StoreLocked, from_oserror, reported
+from atomsync.plan.guards import bytes_entering, bytes_in, check_mounts, check_names, check_space
+from atomsync.plan.plan import Plan
+from atomsync.plan.step import Step
+from atomsync.store import commit as committing
+from atomsync.store.barrier import FULL
+from atomsync.store.commit import Receipt
+from atomsync.store.control import PENDING, PREPARED, Control
+from atomsync.store.copying import Source
+from atomsync.store.history import prune, retire_to_history, units
+from atomsync.store.journal import Header
+from atomsync.store.manifest import Manifest
+from atomsync.store.prepared import check_not_held, commit_prepared
+from atomsync.store.progress import Progress
+from atomsync.store.recovery import CLEAN, Recovery, recover
+from atomsync.store.seal import SealedUnit, seal
+from atomsync.store.staging import NO_LOCKS, Content, Stage
+from atomsync.store.unit_id import time_of_unit, unit_id_at
+from atomsync.tree.path import shown
+
+if TYPE_CHECKING:
+    from atomsync.store.store import BaseStore
+
+T = TypeVar("T")
+_PAUSE_S, _PAUSE_MAX_S = 0.001, 0.05
+
+
+def waiting(until: float, verb: Callable[[], T]) -> T:
+    """``verb``, tried again while another has the lock, until ``time.monotonic()`` says ``until``."""
+    pause_s = _PAUSE_S
+    while True:
+        try:
+            return verb()
+        except StoreLocked:
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                raise
+            time.sleep(min(left_s, pause_s))
+            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+
+
+class Session:
+    """A unit's visit to a store. ``recovery`` says what was found, ``control.tree`` reads the destination."""
+
+    def __init__(self, store: BaseStore, control: Control, progress: Progress, made_root: bool) -> None:
+        self.store, self.control, self.progress = store, control, progress
+        self.recovery = Recovery(CLEAN)
+        self.committed = False
+        self._news = False
+        self._made_root = made_root
+        self._manifest: Manifest | None = None
+        self._stage: Stage | None = None
+
+    def lock(self, until: float, *, but: str = "") -> None:
+        """The store is ours alone, and recovered. Raises StoreLocked if it cannot be had ``until`` then,
+        RootReplaced if it is not where it was."""
+        try:
+            self.take(until, but=but)
+        except FileNotFoundError as error:
+            why = error.strerror or str(error)
+            raise RootReplaced(f"cannot use {shown(self.store.path)} any more", why) from None
+        except OSError as error:
+            raise from_oserror(error, f"cannot use {shown(self.store.path)}") from None
+
+    def take(self, until: float, *, but: str = "") -> None:
+        """``lock``, but what the system refuses comes as it is: what is being made may be tried again."""
+        waiting(until, self.control.lock)
+        try:
+            self.control.claim(make=True)
+            self.recovery = recover(self.control, self.store.options.resolver, but=but)
+            self._news = True
+        except BaseException:
+            self.control.unlock()
+            raise
+
+    def begin(self, until: float) -> None:
+        """Go on without the lock. The stage is made now: from here on nobody takes the store away."""
+        if self.control.locked:
+            with self.control.opened(PENDING, make=True):
+                pass
+        self.unlock()
+        try:
+            self._stage = Stage(self.control)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            self.take(until)  # who could tell whose stage it is?
+
+    def unlock(self) -> None:
+        """Others may have the store; listeners, too, so only now they are told what was recovered."""
+        self.control.unlock()
+        self._tell()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, False
+        if news and (self.recovery.action != CLEAN or self.recovery.settled):
+            try:
+                self.store.recovered(self.recovery)
+            except Exception as error:  # none of this unit's business
+                warnings.warn(f"a listener to recovery failed: {error!r}", RuntimeWarning, stacklevel=2)
+
+    @property
+    def manifest(self) -> Manifest:
+        if self._manifest is None:
+            try:
+                self._manifest = Manifest(self.control, durable=self.store.options.durability == FULL)
+            except OSError as error:
+                raise from_oserror(error, f"cannot use {shown(self.store.path)}") from None
+        return self._manifest
+
+    @property
+    def stage(self) -> Stage:
+        """The stage of the unit at hand, made when first asked for."""
+        if self._stage is None:
+            try:
+                self._stage = Stage(self.control)
+            except OSError as error:
+                raise from_oserror(error, f"cannot stage in {shown(self.store.path)}") from None
+        return self._stage
+
+    def check(self, plan: Plan) -> None:
+        """The guards every plan must pass, before anything is staged."""
+        with reported(f"cannot use {shown(self.store.path)}"):
+            space = self.store.disk.space(self.control.root)
+        check_names(plan.steps, space.name_max)
+        if self._stage is None or self._stage.is_empty:  # what is staged already has its space
+            check_space(plan.steps, space)
+        check_mounts(plan.steps, self.store.mounts())
+
+    def flush(
+        self, plan: Plan, source: Source | None, contents: Mapping[str, Content], kept: Collection[str]
+    ) -> tuple[Plan, list[str]]:
+        """Stage and verify; see ``Stage.stage``."""
+        self.progress.phase("stage", *bytes_entering(plan.steps))
+        try:
+            return self.stage.stage(plan, source, contents, kept, self.progress)
+        except OSError as error:
+            raise from_oserror(error, f"cannot stage in {shown(self.store.path)}") from None
+
+    def seal(
+        self,
+        plan: Plan,
+        *,
+        checked_ns: int | None = None,
+        message: str = "",
+        coordinator: str | None = None,
+    ) -> SealedUnit:
+        """See ``seal.seal``. ``checked_ns``: when the sources were last seen unchanged. With a
+        ``coordinator`` the unit then rests as prepared. Needs the lock."""
+        self.progress.phase("seal")
+        now = time.time_ns()
+        checked = now if checked_ns is None else checked_ns
+        header = Header(self._new_id(now), now, checked, message, coordinator=coordinator)
+        options = self.store.options
+        try:
+            check_not_held(self.control, plan.steps)
+            return seal(
+                self.control,
+                self.stage,
+                plan,
+                header,
+                self.progress,
+                durability=options.durability,
+                verify=options.verify,
+            )
+        except OSError as error:
+            raise from_oserror(error, f"cannot seal a unit in {shown(self.store.path)}") from None
+
+    def commit(self, sealed: SealedUnit) -> Receipt:
+        """See ``commit.commit``. Behind the commit point nothing fails: it becomes a warning."""
+        self.progress.phase("commit")
+        stage = self.stage
+        self._stage = None  # whatever happens now, this stage is not for discarding any more
+        try:
+            swap_class, window_ms = committing.commit(self.control, stage, sealed)
+        except OSError as error:
+            raise from_oserror(error, f"cannot commit a unit in {shown(self.store.path)}") from None
+        finally:
+            stage.close()
+        self.committed = True
+        warnings = self._retire(sealed)
+        found = self.receipt(sealed.header, sealed.steps, window_ms, warnings)
+        return found._replace(bytes=stage.bytes_staged, swap_class=swap_class)
+
+    def commit_prepared(self, unit_id: str) -> Receipt:
+        """See ``prepared.commit_prepared``. Needs the lock."""
+        durability = self.store.options.durability
+        conflicts, window_ms, journal = commit_prepared(self.control, unit_id, durability=durability)
+        warnings = [str(conflict) for conflict in conflicts]
+        try:
+            # Opened first: it follows the new unit, and those it has not seen, before any is given up.
+            _ = self.manifest
+            warnings += prune(self.control, self.store.options.keep)
+        except Exception as error:  # whatever it is: the unit is committed
+            warnings.append(f"the unit is committed, but tidying up after it failed: {error}")
+        return self.receipt(journal.header, journal.steps, window_ms, warnings)
+
+    def leave(self) -> Stage:
+        """Hand over the stage of a prepared unit: for as long as it is open, it is known to be cared for."""
+        stage, self._stage = self.stage, None
+        stage.rest()
+        self.committed = True  # the store is there to stay
+        return stage
+
+    def receipt(
+        self, header: Header, steps: tuple[Step, ...], window_ms: float, warnings: Iterable[str] = ()
+    ) -> Receipt:
+        """Of a unit that is committed."""
+        swap_class = self.control.capabilities.swap_class
+        durability = self.store.options.durability
+        staged = bytes_in(steps)
+        return Receipt(
+            header.id, *committing.counts(steps), staged, window_ms, swap_class, durability, tuple(warnings)
+        )
+
+    def reset(self, kept: Collection[str]) -> None:
+        """Nothing is staged any more, but for the contents in ``kept``."""
+        if self._stage is not None:
+            self._stage.reset(kept)
+
+    def discard(self) -> None:
+        """Forget what was staged. The destination never saw it."""
+        stage, self._stage = self._stage, None
+        if stage is not None:
+            try:
+                stage.discard()
+            except OSError as error:
+                raise from_oserror(error, f"cannot tidy up in {shown(self.store.path)}") from None
+
+    def close(self) -> None:
+        with contextlib.suppress(AtomSyncError):  # what stays behind, the next session discards
+            self.discard()
+        if self._manifest is not None:
+            self._manifest.close()
+        if self.committed:
+            self.control.close()
+            self._tell()
+            return
+        if not self.control.locked and (self._made_root or self.control.made_ns is not None):
+            with contextlib.suppress(StoreLocked, OSError):  # then a trace stays; it does no harm
+                self.control.lock()
+        self.control.unmake(root=self._made_root)
+        self._tell()
+
+    def let_go(self) -> None:
+        """In a child of the process whose session it is: let go of it without a word to anybody."""
+        if self._stage is not None:
+            self._stage.let_go()
+        self.control.let_go()
+
+    def _retire(self, sealed: SealedUnit) -> Iterable[str]:
+        """(8)"""
+        try:
+            manifest = self.manifest  # opened first: it would read a unit that has retired from its journal
+            retire_to_history(self.control, sealed.header.id)
+            manifest.apply(sealed.header, sealed.steps, self.control.capabilities.time_step_ns)
+            yield from prune(self.control, self.store.options.keep)
+        except Exception as error:  # whatever it is: the unit is committed
+            yield f"the unit is committed, but tidying up after it failed: {error}"
+
+    def _new_id(self, now_ns: int) -> str:
+        """UTC to the millisecond: sorts by time, and is later than any unit this store knows."""
+        known = sorted([*units(self.control), *self.control.names(PREPARED)])
+        while True:
+            found = unit_id_at(now_ns)
+            if not known or found > known[-1]:
+                return found
+            now_ns = max(now_ns, time_of_unit(known[-1])) + 1_000_000
