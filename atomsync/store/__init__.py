@@ -15,8 +15,8 @@ What they lean on: ``copying`` (one file, hashed and read back), ``pool``, ``hel
 process for large units), ``journal`` (the codec), ``barrier`` (syncs), ``swapping`` (slot against path),
 ``opening`` (read-only directories), ``undo`` (taking back, by identity), ``decision``, ``conflicts``,
 ``drift``, ``manifest``, ``unit_id``, ``removal``, ``progress``. Between 4 and 5 a unit may rest until another
-party has decided: ``prepared``, and ``forward`` instead of 5. ``session`` walks the path for one unit, ``status``
-only looks, ``options`` says how; ``store`` is the face of it all.
+party has decided: ``prepared``, and ``forward`` instead of 5. ``session`` walks the path for one unit,
+``status`` only looks, ``options`` says how; ``store`` is the face of it all.
 
 A crash before 7 is undone, after 7 it is cleaned up. ``undo`` decides both by looking at which object
 is where, never by marks of progress. ``docs/protocol.md`` gives the reasons.

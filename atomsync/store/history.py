@@ -60,10 +60,13 @@ def units(control: Control) -> list[str]:
     return [name for name in control.names(HISTORY) if is_unit_id(name)]
 
 
-def prune(control: Control, keep: int) -> list[str]:
-    """Give up all but the newest ``keep`` units; returns warnings about late writers."""
+def prune(control: Control, keep: int, *, but: str = "") -> list[str]:
+    """Give up all but the newest ``keep`` units; returns warnings about late writers. ``but``, which was
+    prepared long before it was committed, stays for once."""
     warnings = []
     for unit_id in units(control)[: -keep or None]:
+        if unit_id == but and keep:
+            continue
         warnings += _rescue_late_writes(control, unit_id)
         with control.opened(HISTORY) as history, control.opened(RETIRED, make=True) as retired:
             control.disk.replace(history, unit_id, retired, unit_id)

@@ -200,7 +200,7 @@ class Session:
         try:
             # Opened first: it follows the new unit, and those it has not seen, before any is given up.
             _ = self.manifest
-            warnings += prune(self.control, self.store.options.keep)
+            warnings += prune(self.control, self.store.options.keep, but=unit_id)
         except Exception as error:  # whatever it is: the unit is committed
             warnings.append(f"the unit is committed, but tidying up after it failed: {error}")
         return self.receipt(journal.header, journal.steps, window_ms, warnings)

@@ -151,7 +151,8 @@ class BaseStore:
             if unit_id in session.control.names(PREPARED):
                 return session.commit_prepared(unit_id)
             journal = read_journal(session.control, HISTORY, unit_id)
-            return session.receipt(journal.header, journal.steps, 0.0)
+            kept = map(str, session.recovery.conflicts)  # if it was recovery that has just committed it
+            return session.receipt(journal.header, journal.steps, 0.0, kept)
 
     def coordinators(self) -> frozenset[str]:
         """Of the prepared units that are committed, as far as the history goes. Only looks."""

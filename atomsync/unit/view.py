@@ -18,6 +18,7 @@ from atomsync.tree.entry import DIR, FILE, Entry, entry_of, look, same_object, u
 from atomsync.tree.path import ancestors, is_reserved, joined, parent_of, shown
 from atomsync.tree.scan import listing, subtree
 from atomsync.unit.books import Books
+from atomsync.unit.expected import stale
 from atomsync.unit.turn import Turn
 
 _TRIES = 3
@@ -165,7 +166,10 @@ class View:
     def subtree(self, path: str) -> dict[str, Entry]:
         """Everything the destination holds below a directory at this moment."""
         with reported(f"cannot list {shown(path)}"):
-            return dict(subtree(self._turn.control.tree, path))
+            try:
+                return dict(subtree(self._turn.control.tree, path))
+            except (FileNotFoundError, NotADirectoryError):
+                raise stale(path, "others have taken it away since it was first looked at") from None
 
     def has_other_names(self, path: str) -> bool:
         """Whether a file of the destination is hard-linked elsewhere: then it must not change in place."""

@@ -27,13 +27,15 @@ from atomsync.store.copying import Source
 from atomsync.store.prepared import PreparedUnit
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN
+from atomsync.store.status import COMMITTED, FORGOTTEN, ROLLED_BACK
 from atomsync.sync.compare import Comparer
-from atomsync.testing import HookedDisk, Killed, SimDisk, fail_at, fail_sync_at, kill_at
+from atomsync.testing import Dir, File, HookedDisk, Killed, SimDisk, fail_at, fail_sync_at, kill_at
 from atomsync.unit.work import UnitOfWork
 from tests.proof import judge
 from tests.proof.figures import Outcome
 from tests.proof.judge import Tree, torn, verdict
 from tests.proof.model import look
+from tests.proof.plans import T
 from tests.store.world import RULES, World
 
 OLD, NEW, RESTS = "old", "new", "rests"
@@ -142,10 +144,12 @@ def double_crashes(trial: Trial, act: Act, *, every: int, inner: int, samples: i
         cuts = [moment.disk.crash(*choice) for choice in moment.disk.crash_states(rng, samples)]
         for start in [moment.disk.copy(), *cuts]:
             found = trial.judge(start.copy(), moment.where, moment.allowed)
-            allowed = (found,) if found in (OLD, NEW) else moment.allowed
             recovering = trial.record(start, lambda world: world.recover(), (), ())
             for inside in recovering[rng.randrange(inner) :: inner] + recovering[-1:]:
                 where = f"{moment.where}; in recovery {inside.where}"
+                # What only the page cache held may be lost until the recovery has come to its end.
+                is_sure = inside.done or not start.pending
+                allowed = (found,) if is_sure and found != RESTS else moment.allowed
                 trial.judge(inside.disk.copy(), where, allowed)
                 for keep, lost in inside.disk.crash_states(rng, samples):
                     trial.judge(inside.disk.crash(keep, lost), f"{where}, cut, left {sorted(keep)}", allowed)
@@ -218,6 +222,117 @@ def failed_syncs_of(trial: Trial, act: Act, *, samples: int, seed: int = 0) -> N
         for start, what, may_be in starts:
             for keep, lost in start.crash_states(rng, samples):
                 trial.judge(start.crash(keep, lost), f"{what}, cut, left {sorted(keep)}", may_be)
+
+
+def decided_around(trial: Trial, act: Act, rng: random.Random, *, moments: int, samples: int) -> None:
+    """A little of everything at a few random moments of a decision: a kill, cuts, a crash of the recovery."""
+    last = trial.moments(act)[-1]
+    for moment in [last, *rng.sample(trial.moments(act), min(moments, len(trial.moments(act))))]:
+        trial.judge(moment.disk.copy(), moment.where, moment.allowed)
+        for keep, lost in moment.disk.crash_states(rng, samples):
+            start, where = moment.disk.crash(keep, lost), f"cut {moment.where}, left {sorted(keep)}"
+            found = trial.judge(start.copy(), where, moment.allowed)
+            inside = rng.choice(trial.record(start, lambda world: world.recover(), (), ()))
+            allowed = (found,) if found in (OLD, NEW) else moment.allowed
+            trial.judge(inside.disk.copy(), f"{where}; in recovery {inside.where}", allowed)
+            trial.judge(inside.disk.crash(), f"{where}; in recovery, all lost, {inside.where}", allowed)
+
+
+def kills_without_durability(trial: Trial, act: Act) -> None:
+    """Without barriers a power cut is not survived, but a kill before any verb is."""
+    for moment in trial.record(
+        trial.rested, lambda world: _without_barriers(world, act, trial.id), act.cut, (act.meant,)
+    ):
+        trial.judge(moment.disk.copy(), moment.where, moment.allowed)
+
+
+def _without_barriers(world: World, act: Act, unit_id: str) -> object:
+    store = world.store(durability="none")
+    return store.commit_prepared(unit_id) if act.meant == NEW else store.rollback_prepared(unit_id)
+
+
+EDITED = Dir(
+    {
+        "replaced": File(b"old"),
+        "dir": Dir({"kept": File(b"kept")}),
+        "gone": File(b"gone"),
+        "meta": File(b"meta", 0o600, T),
+    }
+)
+FORWARD = Dir(
+    {
+        "replaced": File(b"new"),
+        "made": File(b"made"),
+        "made-dir": Dir({"inside": File(b"inside")}),
+        "meta": File(b"meta", 0o640, T),
+    }
+)
+THEIRS = {b"theirs %d" % number for number in range(6)}
+
+
+def edited(world: World) -> World:
+    """``EDITED``, at which a unit that makes it ``FORWARD`` rests, and somebody has been at every path of it;
+    all of that on the medium."""
+    prepare(world)[0].close()
+    world.save("replaced", b"theirs 0")
+    world.create("made", b"theirs 1")
+    with world.place("made-dir") as (at, name):
+        world.disk.mkdir(at, name)
+    world.create("made-dir/in the way", b"theirs 2")
+    world.create("dir/added", b"theirs 3")
+    world.save("gone", b"theirs 4")
+    world.save("meta", b"theirs 5")
+    return world.on(world.sim.crash(range(len(world.sim.pending))))
+
+
+def cuts_where_others_were(
+    world: World, outcome: Outcome, *, every: int, samples: int, inner: int, seed: int = 0
+) -> None:
+    """Killed and cut in the commit of a unit whose paths others have taken meanwhile, and in the recovery of
+    that: the new versions are there, and nothing of theirs is lost."""
+    rng = random.Random(seed)
+    for disk, where in _crashes(edited(world), _decide_all, every, samples, rng):
+        _judge_kept(world.on(disk.copy()), outcome, where)
+        for again, inside in _crashes(world.on(disk), _decide_all, inner, 1, rng):
+            _judge_kept(world.on(again), outcome, f"{where}; in recovery {inside}")
+
+
+def _decide_all(world: World) -> None:
+    world.recover(resolver=lambda _: True)
+
+
+def _crashes(
+    world: World, deed: Callable[[World], object], every: int, samples: int, rng: random.Random
+) -> Iterator[tuple[SimDisk, str]]:
+    """The disk after a kill, and some power cuts, before verbs of ``deed`` and behind the last."""
+    found: list[tuple[SimDisk, str]] = []
+    disk = world.sim.copy()
+    disk.hook = lambda index, verb, names: found.append((disk.copy(), f"{index}: {verb} {' '.join(names)}"))
+    deed(world.on(disk))
+    for left, where in [*found[rng.randrange(every) :: every], (disk.copy(), "the end")]:
+        yield left.copy(), f"before {where}"
+        for keep, lost in left.crash_states(rng, samples):
+            yield left.crash(keep, lost), f"cut before {where}, left {sorted(keep)}"
+
+
+def _judge_kept(after: World, outcome: Outcome, where: str) -> None:
+    wrong = []
+    try:
+        _decide_all(after)
+        wrong += [f"{data!r} is lost" for data in THEIRS - after.all_contents()]
+        now = {
+            path: after.entry(path) and after.content(path) for path in ("replaced", "made", "gone", "meta")
+        }
+        if now != {"replaced": b"new", "made": b"made", "gone": b"theirs 4", "meta": b"theirs 5"}:
+            wrong.append(f"not as it should be: {now}")
+        if after.entry("dir") is not None or after.content("made-dir/inside") != b"inside":
+            wrong.append("a directory is not as it should be")
+        again = after.recover()
+        if again.action != CLEAN or again.settled or after.control_names("prepared"):
+            wrong.append(f"the second recovery found something to do: {again}")
+    except Exception as error:
+        wrong.append(f"recovery failed: {error!r}")
+    outcome.judged("kept", *[f"{said} ({where})" for said in wrong])
 
 
 # -- within
@@ -353,7 +468,8 @@ class Trial:
         yield from wrong
         if what != act.meant:
             yield f"P3: {act.name} of a unit that rests made it {what}"
-        if (fate := after.store().fate(unit_id)) is not (act.meant == NEW):
+        fates = (COMMITTED,) if act.meant == NEW else (ROLLED_BACK, FORGOTTEN)
+        if (fate := after.store().fate(unit_id)) not in fates:
             yield f"P3: {act.name} of a unit that rests, and its fate is {fate}"
         again = after.recover()
         if again.action != CLEAN or again.settled:

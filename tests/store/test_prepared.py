@@ -21,6 +21,7 @@ from atomsync.errors import (
     HeldByPrepared,
     InDoubt,
     JournalError,
+    ResolverFailed,
     StaleEntry,
     StoreLocked,
     UnitStateError,
@@ -401,7 +402,6 @@ def test_the_resolver_is_asked_about_each_by_every_unit_until_it_knows(make: Mak
     assert (world.content("file"), world.content("other")) == (b"old", b"new")
 
 
-@pytest.mark.xfail(strict=True, reason="bug B-8")
 def test_a_resolver_that_raises_is_heard_and_the_unit_rests(make: Make) -> None:
     world = make(BASE)
     resting = prepared(world)
@@ -409,9 +409,10 @@ def test_a_resolver_that_raises_is_heard_and_the_unit_rests(make: Make) -> None:
     def resolver(unit: PreparedUnit) -> bool:
         raise ConnectionError("the ledger does not answer")
 
-    with pytest.raises(ConnectionError):
+    with pytest.raises(ResolverFailed, match="the ledger does not answer") as refusal:
         world.recover(resolver=resolver)
-    with pytest.raises(ConnectionError), world.begin(resolver=resolver) as unit:
+    assert isinstance(refusal.value.__cause__, ConnectionError)
+    with pytest.raises(ResolverFailed), world.begin(resolver=resolver) as unit:
         unit.write("other", b"another")
     assert world.store().status().holder == ""
     assert ids(world) == [resting.id]
@@ -916,7 +917,6 @@ def test_units_that_were_prepared_are_given_up_like_any_others(make: Make, keep:
     assert world.control_names("history") == made[len(made) - keep :]
 
 
-@pytest.mark.xfail(strict=True, reason="bug B-13")
 def test_a_unit_that_rested_for_long_is_in_the_history_when_it_is_committed(make: Make) -> None:
     world = make(BASE)
     resting = prepared(world)
@@ -930,7 +930,6 @@ def test_a_unit_that_rested_for_long_is_in_the_history_when_it_is_committed(make
     assert b"old" in world.all_contents()
 
 
-@pytest.mark.xfail(strict=True, reason="bug B-12")
 def test_what_was_kept_aside_is_reported_also_when_the_commit_is_said_twice(simulate: Make) -> None:
     world = simulate(BASE)
     resting = prepared(world)

@@ -364,7 +364,6 @@ def test_none_is_called_while_the_commit_is_in_doubt(simulate: Make) -> None:
     assert calls == []
 
 
-@pytest.mark.xfail(strict=True, reason="bug A-22")
 def test_a_unit_that_one_of_a_savepoint_ends_does_not_come_back_to_life(make: Make) -> None:
     world = make(BASE)
     unit = world.unit()

@@ -154,7 +154,7 @@ def test_any_encoding_can_be_asked_for(make: Make, encoding: str) -> None:
 
 @pytest.mark.parametrize(
     "encoding",
-    ["utf-8", "utf-8-sig", pytest.param("utf-16", marks=pytest.mark.xfail(strict=True, reason="bug A-24"))],
+    ["utf-8", "utf-8-sig", "utf-16"],
 )
 def test_a_text_file_to_which_nothing_is_written_is_empty(make: Make, encoding: str) -> None:
     world = make(BASE)

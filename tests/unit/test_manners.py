@@ -545,13 +545,7 @@ FAILING = (
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
-@pytest.mark.parametrize(
-    "verb",
-    [
-        pytest.param(verb, marks=[pytest.mark.xfail(strict=True, reason="bug E-13")] * (verb == "fstat"))
-        for verb in FAILING
-    ],
-)
+@pytest.mark.parametrize("verb", FAILING)
 def test_whichever_call_fails_no_descriptor_is_left(
     verb: str, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -332,7 +332,6 @@ def meddle(world: World, number: int, edit: Verb) -> None:
                 world.disk.link(at, leaf, to, other)
 
 
-@pytest.mark.xfail(strict=True, reason="bug A-25")
 @slow
 @example(
     start=FULL,

@@ -703,7 +703,6 @@ def test_a_file_closed_inside_belongs_to_the_savepoint(make: Make) -> None:
     unit.rollback()
 
 
-@pytest.mark.xfail(strict=True, reason="bug A-23")
 def test_a_commit_that_did_not_get_the_store_leaves_open_savepoints_open(make: Make) -> None:
     world = make(BASE)
     unit = world.unit()

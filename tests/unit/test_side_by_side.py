@@ -563,10 +563,8 @@ def instants(act: Act, step: int = 1) -> Iterator[At]:
 
 
 def test_whenever_a_unit_begins_while_another_unmakes_the_store_it_can_commit(
-    place: Place, request: pytest.FixtureRequest
+    place: Place,
 ) -> None:
-    if place.state_dir is not None and not place.exists:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="bug E-16"))
     got_in = 0
     second: UnitOfWork | None = None
 
@@ -677,7 +675,6 @@ def test_a_rollback_takes_no_destination_away_in_which_others_have_committed(tmp
     assert place.dst.is_dir()
 
 
-@pytest.mark.xfail(strict=True, reason="bug E-16")
 def test_a_first_unit_that_is_rolled_back_leaves_its_state_directory_to_the_next(tmp_path: Path) -> None:
     place = Place(tmp_path / "base", exists=False, state=True)
     place.fresh()
