@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from atomsync import ABSENT, UnitOfWork, errors, open_store, push
+from atomsync import ABSENT, PreparedUnit, UnitOfWork, errors, open_store, push
 from atomsync.daemon.client import ask
 from atomsync.errors import AtomSyncError
 from atomsync.store.progress import Progress
@@ -192,6 +192,17 @@ def prepared() -> None:
         unit.write("prices.txt", "others")
 
 
+def resolver() -> None:
+    def silent(unit: PreparedUnit) -> bool:
+        raise ConnectionError("the ledger does not answer")
+
+    store = simulated_store(resolver=silent)
+    with UnitOfWork(store) as unit:
+        unit.write("prices.txt", "1")
+        unit.prepare("ledger")
+    store.recover()
+
+
 def not_watched() -> None:
     os.mkdir("site")
     ask("site", "flush")
@@ -254,6 +265,7 @@ RAISED = [
     journal,
     control,
     prepared,
+    resolver,
     not_watched,
     state,
     pending_rollback,

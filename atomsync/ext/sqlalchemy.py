@@ -214,8 +214,16 @@ class Outcomes:
         if bind.pool is not self.engine.pool:
             why = "it would write the outcome to another engine than the one that is asked for it"
             raise UsageError(what, why, "Bind it to the engine that Outcomes was given.")
-        if session.connection().get_isolation_level() == "AUTOCOMMIT":
+        if _commits_by_itself(session.connection()):
             raise UsageError(what, "its connection commits each statement by itself (AUTOCOMMIT)")
+
+
+def _commits_by_itself(connection: Connection) -> bool:
+    """Whether it is in AUTOCOMMIT, which no server knows of: the driver does it."""
+    detect = getattr(connection.dialect, "detect_autocommit_setting", None)  # since SQLAlchemy 2.0.43
+    if detect is not None:
+        return bool(detect(connection.connection.dbapi_connection))
+    return connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
 
 
 def _row(token: str, *, committed: bool) -> dict[str, object]:

@@ -26,11 +26,10 @@ from atomsync.store import (
     recovery,
     seal,
     staging,
-    store,
     swapping,
     undo,
 )
-from atomsync.store.barrier import FULL, NONE
+from atomsync.store.barrier import NONE
 from atomsync.store.removal import remove_tree
 from atomsync.sync import settle as settling
 from atomsync.testing import SimDisk
@@ -103,7 +102,7 @@ def _(put: Put) -> None:
 def _(put: Put) -> None:
     swap_all = commit._swap_all
     held: list[Any] = []
-    real = store.committing.commit
+    real = commit.commit
 
     def remember(c: Any, stage: Any, sealed: Any) -> Any:
         held[:] = [stage, sealed]
@@ -115,17 +114,6 @@ def _(put: Put) -> None:
 
     put(commit, "commit", remember)
     put(commit, "_swap_all", early)
-
-
-@mutant("the journal gets its name before it is synced")
-def _(put: Put) -> None:
-    whole, barrier = seal.seal, seal.staged_is_durable
-
-    def unsynced(*arguments: Any, durability: str, verify: str) -> Any:
-        return whole(*arguments, durability=NONE, verify=verify)._replace(durability=durability)
-
-    put(store, "seal", unsynced)
-    put(seal, "staged_is_durable", lambda c, unit, slots, steps, _: barrier(c, unit, slots, steps, FULL))
 
 
 @mutant("the unit gets its place before its journal is synced")
