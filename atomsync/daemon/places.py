@@ -107,7 +107,7 @@ class Door:
             try:
                 self._locks = [self._locked(name, undo) for name in names]
                 for fd in self._locks:
-                    lock.sign(self._disk, fd)
+                    lock.sign(self._disk, fd, brief=False)
                 self.listening = undo.enter_context(self._listen())
                 files = [f"{name}{suffix}" for name in names for suffix in (".socket", ".lock")]
                 self._made = {file: _inode(self._disk, self._directory, file) for file in files}

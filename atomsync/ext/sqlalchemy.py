@@ -75,6 +75,7 @@ class Outcomes:
         )
         # Tokens of units that are visible: nobody asks for their rows any more.
         self._served: set[str] = set()
+        self._stores: set[str] = set()  # those whose history was looked at for such tokens
         self._guard = threading.Lock()
 
     def create_table(self) -> None:
@@ -93,6 +94,7 @@ class Outcomes:
         if store.prepared():
             store.recover()  # before the session holds what a resolver may want
         self._check(session, store)
+        served = self._known_served(store)  # none that the session's snapshot may not have yet
         begun = session.get_transaction() or session.begin()
         try:
             with UnitOfWork(store, message=message) as unit:
@@ -102,7 +104,7 @@ class Outcomes:
                     raise UsageError("cannot commit this session together with files", why)
                 session.flush()
                 after(unit.state, PREPARE)
-                self._commit_both(session, unit)
+                self._commit_both(session, unit, served)
         except BaseException:
             with contextlib.suppress(SQLAlchemyError):  # whatever it says hides why
                 session.rollback()
@@ -119,20 +121,32 @@ class Outcomes:
     def tidy(self, store: Store) -> int:
         """Delete rows that nobody will ask for any more: of units that ``store`` has in its history, and of
         those rolled back more than a day ago. Returns how many."""
-        tokens = {self._token(coordinator) for coordinator in store.coordinators()} - {None}
-        table = self.table
+        tokens, table = self._tokens(store), self.table
         old = ~table.c.committed & (table.c.written_s < int(time.time()) - _LATE_S)
         with self.engine.begin() as connection:
             return connection.execute(delete(table).where(table.c.token.in_(tokens) | old)).rowcount
 
-    def _commit_both(self, session: Session, unit: UnitOfWork) -> None:
+    def _known_served(self, store: Store) -> set[str]:
+        """Tokens whose rows have served, to be deleted with a commit; at first those of earlier processes."""
+        earlier = set() if store.path in self._stores else self._tokens(store)
+        with self._guard:
+            self._stores.add(store.path)
+            self._served |= earlier
+            return set(self._served)
+
+    def _tokens(self, store: Store) -> set[str]:
+        """Of the units in the history of ``store``."""
+        return {token for name in store.coordinators() if (token := self._token(name)) is not None}
+
+    def _commit_both(self, session: Session, unit: UnitOfWork, served: set[str]) -> None:
         token = uuid.uuid4().hex
         prepared = unit._prepare_if_pending(f"{self._prefix}{token}")
         if prepared is None:
             session.commit()
             return
         with self._guard:
-            served, self._served = self._served, set()
+            served &= self._served
+            self._served -= served
         try:
             if served:
                 session.execute(delete(self.table).where(self.table.c.token.in_(served)))
@@ -214,6 +228,9 @@ class Outcomes:
         if bind.pool is not self.engine.pool:
             why = "it would write the outcome to another engine than the one that is asked for it"
             raise UsageError(what, why, "Bind it to the engine that Outcomes was given.")
+        if session.twophase:
+            why = "it uses two-phase commits of the database, which hold what the resolver must ask for"
+            raise UsageError(what, why, "Make it without twophase=True.")
         if _commits_by_itself(session.connection()):
             raise UsageError(what, "its connection commits each statement by itself (AUTOCOMMIT)")
 

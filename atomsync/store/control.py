@@ -73,8 +73,9 @@ class Control:
         """As probed before, by somebody who knows that this is still the same filesystem."""
         self._capabilities = capabilities
 
-    def lock(self) -> None:
-        """Take the store's lock, or raise StoreLocked with the name of its holder.
+    def lock(self, *, brief: bool = False) -> None:
+        """Take the store's lock, or raise StoreLocked with the name of its holder. ``brief``: for a commit
+        only; for that others wait who would not wait for a push.
 
         Raises FileNotFoundError if what was locked is no longer what the paths lead to.
         """
@@ -89,7 +90,7 @@ class Control:
             self._unlock_root()
             raise
         self._lock = fd
-        lock.sign(self.disk, fd)
+        lock.sign(self.disk, fd, brief=brief)
 
     @property
     def locked(self) -> bool:

@@ -12,25 +12,30 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from atomsync.errors import StoreLocked
 from atomsync.fs.disk import Disk
 from atomsync.tree.path import shown
 
 _TEXT_MAX_BYTES = 4096
-_LOOKS, _LOOK_S = 10, 0.01  # at a lock that is held by nobody who signed
+_UNSIGNED_S, _BRIEF_S, _LOOK_S = 0.1, 5.0, 0.01
 
 
 def take(disk: Disk, fd: int, path: str, signed: Callable[[], bytes]) -> None:
     """Lock ``fd``, for work on destination ``path``. Raises StoreLocked with the name of its holder.
 
-    ``signed`` tells what the holder wrote. One who did not, only looks or is yet to sign: that is waited for.
+    ``signed`` tells what the holder wrote. One who did not, only looks or is yet to sign: that is waited for,
+    and so is one who has it only for the time of a commit.
     """
-    for left in reversed(range(_LOOKS)):
-        if disk.try_lock(fd):
-            return
-        text = signed()
-        if not left or _lives(text):
+    began = known = time.monotonic()
+    while not disk.try_lock(fd):
+        text, now = signed(), time.monotonic()
+        holder = _signature(text)
+        if holder.brief:
+            known = now
+        patient = now - known < _UNSIGNED_S if not holder.lives else holder.brief
+        if not patient or now - began > _BRIEF_S:
             raise StoreLocked(
                 f"another process is working on {shown(path)}",
                 _name(text) if text else "its holder left no name here: it may have another --state-dir",
@@ -49,10 +54,12 @@ def holder(disk: Disk, fd: int) -> str:
     return "" if not text or disk.try_lock(fd) else _name(text)
 
 
-def sign(disk: Disk, fd: int) -> None:
+def sign(disk: Disk, fd: int, *, brief: bool) -> None:
     """Write down who we are. Information only: a full disk must not lock anybody out."""
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
-    text = json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv)[:200], "since": since})
+    text = json.dumps(
+        {"pid": os.getpid(), "command": " ".join(sys.argv)[:200], "since": since, "brief": brief}
+    )
     with contextlib.suppress(OSError):
         if _is_ours_alone(disk, fd):
             disk.truncate(fd, 0)
@@ -74,14 +81,23 @@ def _is_ours_alone(disk: Disk, fd: int) -> bool:
     return disk.fstat(fd).st_nlink == 1
 
 
-def _lives(text: bytes) -> bool:
+class _Signature(NamedTuple):
+    """``lives``: the process that signed does; ``brief``: it said that it has the lock for a commit only."""
+
+    lives: bool
+    brief: bool
+
+
+def _signature(text: bytes) -> _Signature:
     try:
-        os.kill(int(json.loads(text)["pid"]), 0)
+        said = json.loads(text)
+        brief = bool(said.get("brief"))
+        os.kill(int(said["pid"]), 0)
     except PermissionError:
-        return True
-    except (ValueError, KeyError, TypeError, OSError, OverflowError):
-        return False
-    return True
+        return _Signature(True, brief)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, OverflowError):
+        return _Signature(False, False)
+    return _Signature(True, brief)
 
 
 def _name(text: bytes) -> str:

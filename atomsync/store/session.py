@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -52,9 +53,12 @@ def waiting(until: float, verb: Callable[[], T]) -> T:
 class Session:
     """A unit's visit to a store. ``recovery`` says what was found, ``control.tree`` reads the destination."""
 
-    def __init__(self, store: BaseStore, control: Control, progress: Progress, made_root: bool) -> None:
+    def __init__(
+        self, store: BaseStore, control: Control, progress: Progress, made_root: bool, exclusive: bool
+    ) -> None:
         self.store, self.control, self.progress = store, control, progress
         self.recovery = Recovery(CLEAN)
+        self.exclusive = exclusive
         self.committed = False
         self._news = False
         self._made_root = made_root
@@ -74,7 +78,7 @@ class Session:
 
     def take(self, until: float, *, but: str = "") -> None:
         """``lock``, but what the system refuses comes as it is: what is being made may be tried again."""
-        waiting(until, self.control.lock)
+        waiting(until, functools.partial(self.control.lock, brief=not self.exclusive))
         try:
             self.control.claim(make=True)
             self.recovery = recover(self.control, self.store.options.resolver, but=but)

@@ -85,9 +85,8 @@ class BaseStore:
             made = self._make_root() or made
             session = None
             try:
-                session = Session(
-                    self, self._opened(until, exclusive=exclusive), progress or Progress(), made
-                )
+                control = self._opened(until, exclusive=exclusive)
+                session = Session(self, control, progress or Progress(), made, exclusive)
                 if exclusive or _needs_lock(session.control):
                     session.take(until)
                 if not exclusive:
@@ -190,7 +189,7 @@ class BaseStore:
     def _deciding(self, unit_id: str, verb: str) -> Iterator[Session]:
         control = self._existing() if is_unit_id(unit_id) and self.is_there() else None
         if control is not None:
-            session = Session(self, control, Progress(), False)
+            session = Session(self, control, Progress(), False, False)
             try:
                 session.lock(time.monotonic() + self.options.timeout_s, but=unit_id)
                 if unit_id in [*control.names(PREPARED), *units(control)]:

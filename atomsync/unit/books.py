@@ -32,6 +32,10 @@ class Books:
         self.contents: dict[str, Content] = {}
         self.forced: set[str] = set()  # paths at which whatever is there at the commit may go
         self.seen: dict[str, Entry | None] = {}  # what the unit found where it looked, but has not changed
+        self._below: dict[str, set[str]] | None = (
+            None  # directory → what is below it, once that was asked for
+        )
+        self._names: dict[str, set[str]] = {}  # directory → names in it
         self._undo: list[_Before] = []
         self._depth = 0
 
@@ -86,8 +90,7 @@ class Books:
     def put(self, path: str, change: Change | None, content: Content | None = None) -> None:
         """What the books say of ``path`` from now on, whatever they said before."""
         self._remember(path)
-        _set(self.changes, path, change)
-        _set(self.contents, path, content)
+        self._set(path, change, content)
         if change is None:
             self.forced.discard(path)
 
@@ -98,6 +101,7 @@ class Books:
                 self.put(change.path, change)
         else:
             self.changes.update([(change.path, change) for change in changes])
+            self._below = None
 
     def learn(self, path: str, digest: str) -> None:
         """The content of the file the unit found at ``path``: the commit is to find it again."""
@@ -107,7 +111,12 @@ class Books:
 
     def below(self, path: str) -> Iterator[str]:
         """Paths in the books strictly below ``path``, children before parents."""
-        return iter(sorted((other for other in self.changes if other.startswith(path + "/")), reverse=True))
+        return iter(sorted(self._index().get(path, ()), reverse=True))
+
+    def names(self, path: str) -> frozenset[str]:
+        """Of the paths in the books that lie in directory ``path``."""
+        self._index()
+        return frozenset(self._names.get(path, ()))
 
     def clear(self) -> None:
         if self._depth:
@@ -116,6 +125,7 @@ class Books:
         self.changes.clear()
         self.contents.clear()
         self.forced.clear()
+        self._below = None
 
     # -- savepoints
     @property
@@ -137,10 +147,32 @@ class Books:
         """The books as they were at ``mark``, whose savepoint is over."""
         while len(self._undo) > mark:
             path, change, content, forced = self._undo.pop()
-            _set(self.changes, path, change)
-            _set(self.contents, path, content)
+            self._set(path, change, content)
             (self.forced.add if forced else self.forced.discard)(path)
         self.release()
+
+    def _set(self, path: str, change: Change | None, content: Content | None) -> None:
+        if (path in self.changes) != (change is not None) and self._below is not None:
+            self._enter(path, present=change is not None)
+        _set(self.changes, path, change)
+        _set(self.contents, path, content)
+
+    def _index(self) -> dict[str, set[str]]:
+        if self._below is None:
+            self._below, self._names = {}, {}
+            for path in self.changes:
+                self._enter(path, present=True)
+        return self._below
+
+    def _enter(self, path: str, *, present: bool) -> None:
+        assert self._below is not None
+        parent, _, name = path.rpartition("/")
+        places = [(self._names, parent, name), *((self._below, above, path) for above in ancestors(path))]
+        for index, directory, member in places:
+            if present:
+                index.setdefault(directory, set()).add(member)
+            else:
+                index.get(directory, set()).discard(member)
 
     def _remember(self, path: str) -> None:
         if self._depth:

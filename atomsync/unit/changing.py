@@ -108,11 +108,11 @@ class Changing(Looking):
         """Copy a file from anywhere, verified, with its mode and mtime; SourceUnstable if it won't rest."""
         name = self._view.parent_checked(parse(path))
         forced = self._expect(name, expected)
-        where, base = os.path.split(os.path.abspath(os.fspath(source_file)))
+        where, base = os.path.split(os.fspath(source_file))
         stage = self.session.stage
         disk = self._turn.store.disk
         try:
-            parent = disk.open_root(where)
+            parent = disk.open_root(where or ".")
         except OSError as error:
             raise from_oserror(error, f"cannot read {shown(os.fspath(source_file))}") from None
         try:

@@ -65,5 +65,10 @@ def open_store(
             raise UsageError(f"cannot open a store with {option}={word!r}", f"it is one of {words}")
     if keep < 0 or timeout < 0:
         raise UsageError("cannot open a store", "keep and timeout are not to be negative")
-    where = None if state_dir is None else os.path.abspath(state_dir)
-    return Store(os.path.abspath(path), Options(durability, verify, keep, where, timeout, resolver), disk)
+    where = None if state_dir is None else _from_here(state_dir)
+    return Store(_from_here(path), Options(durability, verify, keep, where, timeout, resolver), disk)
+
+
+def _from_here(path: str | os.PathLike[str]) -> str:
+    """The same place after a later chdir. Nothing is folded: the system says what ``link/..`` means."""
+    return os.path.join(os.getcwd(), os.fspath(path)) if os.fspath(path) else ""

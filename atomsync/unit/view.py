@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 
 import xxhash
 
@@ -80,10 +80,10 @@ class View:
         gid = above.gid if above is not None and inherits else os.getegid()
         return Entry(kind, mode, size, time.time_ns(), os.geteuid(), gid, "")
 
-    def children(self, path: str, pending: Mapping[str, Collection[str]] | None = None) -> list[str]:
-        """Names in a directory, sorted. ``pending``: ``_pending_names()``, where that is asked for often."""
+    def children(self, path: str) -> list[str]:
+        """Names in a directory, sorted."""
         control = self._turn.control
-        names = set((self._pending_names() if pending is None else pending).get(path, ()))
+        names = set(self._books.names(path))
         base = self.base(path) if path else self.entry("")
         if base is not None and base.kind == DIR:
             gone = contextlib.suppress(FileNotFoundError, NotADirectoryError)  # since it was first seen
@@ -95,11 +95,10 @@ class View:
 
     def walk(self, top: str) -> Iterator[tuple[str, list[str], list[str]]]:
         """As ``os.walk``: ``(path, directories, the others)``, top down; links are not followed."""
-        pending = self._pending_names()
         left = [top]
         while left:
             path = left.pop()
-            names = self.children(path, pending)
+            names = self.children(path)
             below = [name for name in names if _is_dir(self.entry(joined(path, name)))]
             directories = set(below)
             yield path, below, [name for name in names if name not in directories]
@@ -201,13 +200,6 @@ class View:
             return control.disk, *stage.cursor.split(stage.staged[path].location)
         assert self._source is not None, "content that is not staged has a source"
         return self._source.disk, *self._source.cursor.split(path)
-
-    def _pending_names(self) -> dict[str, set[str]]:
-        names: dict[str, set[str]] = {}
-        for path in self._books.changes:
-            parent, _, name = path.rpartition("/")
-            names.setdefault(parent, set()).add(name)
-        return names
 
 
 def _is_dir(entry: Entry | None) -> bool:

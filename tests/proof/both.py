@@ -89,10 +89,6 @@ class Place:
         for path, body in OLD.items():
             (self._template / path).parent.mkdir(parents=True, exist_ok=True)
             (self._template / path).write_text(body)
-        with open_store(
-            self.files
-        ).begin() as unit:  # what the filesystem can do is found out once a process:
-            unit.write("first", "")  # by this one, so that all its children take the same steps
         return self
 
     @contextlib.contextmanager
@@ -193,7 +189,7 @@ def change(session: Session, unit: UnitOfWork) -> None:
 
 def _count(engine: Engine, steps: Steps) -> None:
     def statement(when: str) -> Callable[..., None]:
-        return lambda _, __, said, *___: steps(f"{when}: {said[:40]}")
+        return lambda _, __, said, *___: steps(f"{when} {' '.join(said.split())[:40]}")
 
     def commit(connection: Connection) -> None:
         steps("before COMMIT")
@@ -327,8 +323,7 @@ def system_calls(outcome: Outcome, place: Place, *, every: int = 1) -> None:
     words = ["tests.proof.both", str(place.base), place.url]
     log = place.base / "trace"
     place.reset()
-    names = ",".join(sorted({"getppid", *traced.MUTATING}))
-    ended = traced.warm(words, "-e", f"trace={names}", log=log)
+    ended = traced.warm(words, log=log)
     assert ended.status == 0, ended.errors
     calls = [call for call in traced.calls(log) if call.name in traced.MUTATING]
     for call in calls[::every]:

@@ -19,7 +19,7 @@ from atomsync.unit.work import UnitOfWork
 from tests.ext.conftest import Postgres, postgres, url
 from tests.proof import both
 from tests.proof.both import Place
-from tests.proof.figures import FULL, Figures, Outcome, scaled
+from tests.proof.figures import Figures, Outcome, scaled
 
 __all__ = ["postgres", "url"]
 
@@ -40,7 +40,7 @@ def kind(place: Place) -> str:
 
 def test_a_kill_at_any_step_leaves_both_old_or_both_new(place: Place, figures: Figures) -> None:
     outcome = Outcome()
-    both.kills(outcome, place, every=scaled(9, 1), around=scaled(6, 0))
+    both.kills(outcome, place, every=scaled(5, 1), around=scaled(6, 0))
     figures.add("both", f"kills {kind(place)}", outcome)
     assert {*outcome.counts} == {"old", "new"}
 
@@ -62,12 +62,12 @@ def test_a_commit_still_under_way_when_recovery_asks_decides(
     figures.add("both", f"a commit under way {'lands' if lands else 'is ended'}", outcome)
 
 
-@pytest.mark.skipif(not FULL, reason="only in the full form")
 def test_a_kill_at_any_system_call_leaves_both_old_or_both_new(tmp_path: Path, figures: Figures) -> None:
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     outcome = Outcome()
-    both.system_calls(outcome, Place(tmp_path, f"sqlite:///{tmp_path}/rows.db").made())
+    place = Place(tmp_path, f"sqlite:///{tmp_path}/rows.db").made()
+    both.system_calls(outcome, place, every=scaled(11, 1))
     figures.add("both", "system calls sqlite", outcome)
     assert {*outcome.counts} == {"old", "new"}
 
@@ -78,7 +78,7 @@ def test_a_kill_at_any_system_call_leaves_both_old_or_both_new(tmp_path: Path, f
 class FilesFirst(Outcomes):
     """The unit is committed before the session."""
 
-    def _commit_both(self, session: Session, unit: UnitOfWork) -> None:
+    def _commit_both(self, session: Session, unit: UnitOfWork, *_: object) -> None:
         unit.commit()
         session.commit()
 
@@ -86,7 +86,7 @@ class FilesFirst(Outcomes):
 class RowsFirst(Outcomes):
     """The outcome is written down behind the session's commit, not with it."""
 
-    def _commit_both(self, session: Session, unit: UnitOfWork) -> None:
+    def _commit_both(self, session: Session, unit: UnitOfWork, *_: object) -> None:
         token = uuid.uuid4().hex
         unit.prepare(coordinator=f"sqlalchemy:{self.name}:{token}")
         session.commit()
@@ -114,7 +114,7 @@ class OnlyLooks(Outcomes):
 def test_an_order_that_is_wrong_is_noticed(tmp_path: Path, mutant: type[Outcomes]) -> None:
     outcome = Outcome(first=True)
     place = Place(tmp_path, f"sqlite:///{tmp_path}/rows.db").made()
-    both.kills(outcome, place, every=1000, around=40, outcomes=mutant)
+    both.kills(outcome, place, every=1000, around=5, outcomes=mutant)
     assert outcome.counts["mixed"]
 
 
