@@ -6,8 +6,9 @@ import click
 
 from atomsync.cli import records, render
 from atomsync.cli.options import json_option, state_dir_option
-from atomsync.errors import Drift, UsageError
+from atomsync.errors import Drift, RootError, UsageError
 from atomsync.store.recovery import CLEAN
+from atomsync.tree.path import shown
 from atomsync.unit.store import Store, open_store
 
 
@@ -33,14 +34,19 @@ def command(
         raise UsageError("cannot decide", "--commit and --rollback exclude each other", "Give one of them.")
     if unit := commit or rollback:
         return _decide(store, unit, commit=bool(commit), as_json=as_json)
+    if not store.is_there():
+        raise RootError(f"cannot recover {shown(dst)}", "it is not a directory")
     found = store.recover()
+    resting = store.prepared()
     if as_json:
         click.echo(records.recovery(found))
     elif found.action == CLEAN and not found.settled:
-        click.echo("nothing to recover")
+        click.echo("nothing to recover" + ("" if not resting else ", but a prepared unit rests:"))
     else:
         for line in render.recovery(found):
             click.echo(line)
+    for line in () if as_json else render.resting(resting):
+        click.echo(line)
     return Drift.exit_status if found.conflicts else 0
 
 

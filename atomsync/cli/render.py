@@ -9,6 +9,7 @@ from typing import Any
 from atomsync.errors import AtomSyncError
 from atomsync.follow.watching import Coverage
 from atomsync.plan.change import Change
+from atomsync.store.prepared import PreparedUnit
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.store.status import Status
 from atomsync.sync.push import Report
@@ -118,14 +119,18 @@ def status(found: Status) -> Iterator[str]:
         )
     yield f"unfinished: {found.unfinished or 'none'}"
     yield f"lock: {found.holder or 'free'}"
-    for prepared in found.prepared:
+    yield from resting(found.prepared)
+    if found.conflicts:
+        yield f"conflicts kept: {_some(list(found.conflicts))}"
+
+
+def resting(units: Iterable[PreparedUnit]) -> Iterator[str]:
+    for prepared in units:
         decides = f"{prepared.coordinator or 'whoever prepared it'} decides"
         yield (
             f"prepared: unit {prepared.id} · created {prepared.created:,} · updated {prepared.updated:,}"
             f" · removed {prepared.removed:,} · {decides}{'' if prepared.live else ', its process is gone'}"
         )
-    if found.conflicts:
-        yield f"conflicts kept: {_some(list(found.conflicts))}"
 
 
 def watch(event: str, fields: Mapping[str, Any], *, verbose: bool) -> Iterator[tuple[str, bool]]:

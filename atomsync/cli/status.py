@@ -9,7 +9,8 @@ import click
 from atomsync.cli import records, render
 from atomsync.cli.options import json_option, state_dir_option
 from atomsync.daemon.client import ask
-from atomsync.errors import AccessError, AtomSyncError, NotWatched, TimedOut
+from atomsync.errors import AccessError, AtomSyncError, NotWatched, RootError, TimedOut
+from atomsync.tree.path import shown
 from atomsync.unit.store import open_store
 
 
@@ -30,7 +31,10 @@ def command(dst: str, *, state_dir: str | None, as_json: bool) -> int:
     watched = _watched(dst)
     found, trouble = None, ""
     try:
-        found = open_store(dst, state_dir=state_dir, timeout=0).status()
+        store = open_store(dst, state_dir=state_dir, timeout=0)
+        if not store.is_there():
+            raise RootError(f"cannot show {shown(dst)}", "it is not a directory")
+        found = store.status()
     except AtomSyncError as error:
         if watched is None:
             raise

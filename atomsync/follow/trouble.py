@@ -9,6 +9,7 @@ from __future__ import annotations
 from atomsync.errors import (
     AtomSyncError,
     GuardTripped,
+    HeldByPrepared,
     RootError,
     RootReplaced,
     RootsOverlap,
@@ -47,7 +48,7 @@ class Trouble:
         self._tries += 1
         if isinstance(error, GONE):
             after_s = FIRST_S
-        elif isinstance(error, StoreLocked):
+        elif isinstance(error, (StoreLocked, HeldByPrepared)):
             after_s = min(after_s, LOCKED_LONGEST_S)
         elif at_once:
             after_s = 0.0

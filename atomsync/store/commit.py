@@ -170,7 +170,7 @@ def _take_back(control: Control, stage: Stage, sealed: SealedUnit, cause: BaseEx
 
 def _write_commit(control: Control, stage: Stage, sealed: SealedUnit) -> None:
     """(7) From the first byte on we are in doubt: an error leaves everything to recovery."""
-    disk = control.disk
+    disk, control.deciding = control.disk, True
     try:
         fd = disk.open_lock(stage.unit, JOURNAL)
         try:

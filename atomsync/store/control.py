@@ -55,6 +55,7 @@ class Control:
         self._capabilities: Capabilities | None = None
         self.made_ns: int | None = None
         self.root_locked = False
+        self.deciding = False  # a commit record was begun: what comes out of it only recovery can tell
 
     @property
     def capabilities(self) -> Capabilities:

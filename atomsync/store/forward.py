@@ -8,6 +8,7 @@ right after any crash, and doing it twice does nothing the second time.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator, Sequence
 
@@ -17,7 +18,7 @@ from atomsync.store.control import Control
 from atomsync.store.opening import make_writable, restore_modes
 from atomsync.store.seal import look_at
 from atomsync.store.swapping import move, settle, swap
-from atomsync.store.undo import between, keep_stranded, same_subtree, set_seen
+from atomsync.store.undo import between, decided_anew, keep_stranded, same_subtree, set_seen
 from atomsync.tree.entry import DIR, OPEN_BITS, SEEN, Entry, is_closed, look_deep, same_object, untouched
 
 NOTHING, MOVE_IN, SWAP, MOVE_OUT, LEAVE = "nothing", "move in", "swap", "move out", "leave"
@@ -50,7 +51,7 @@ def roll_forward(
     swaps = [step for step in steps if step.kind != META]
     started = time.perf_counter_ns()
     for step in swaps:
-        conflicts += _swap(control, slots, unit_id, step)
+        conflicts += decided_anew(control, functools.partial(_swap, control, slots, unit_id, step))
     for step in steps:
         if step.kind == META and step.new is not None and step.old is not None:
             conflicts += _set_meta(control, step, step.old, step.new)
@@ -61,17 +62,17 @@ def roll_forward(
     return conflicts, window_ms
 
 
-def _swap(control: Control, slots: int, unit_id: str, step: Step) -> Iterator[Conflict]:
+def _swap(control: Control, slots: int, unit_id: str, step: Step) -> list[Conflict]:
     disk, able, new = control.disk, control.capabilities, step.new
     try:
         at, name = control.tree.split(step.path)
     except (FileNotFoundError, NotADirectoryError):
         if step.kind != REMOVE and look_deep(disk, slots, step.slot) is not None:
             why = "the directory it belongs to is gone"
-            yield keep_aside(control, slots, step.slot, unit_id, step.path, why)
-        return
+            return [keep_aside(control, slots, step.slot, unit_id, step.path, why)]
+        return []
     settle(disk, able, slots, step.slot, at, name)
-    yield from keep_stranded(control, slots, unit_id, step)
+    conflicts = keep_stranded(control, slots, unit_id, step)
     at_path = look_deep(disk, at, name)
     action = decide(step, at_path, look_deep(disk, slots, step.slot))
     if action == MOVE_IN:
@@ -85,11 +86,13 @@ def _swap(control: Control, slots: int, unit_id: str, step: Step) -> Iterator[Co
     elif action == DROP_PATH:
         disk.unlink(at, name)
     elif action == LEAVE:
-        yield Conflict(step.path, step.path, "it should go, but another version was saved there; left so")
+        why = "it should go, but another version was saved there; left so"
+        conflicts.append(Conflict(step.path, step.path, why))
     if new is not None and new.kind == DIR:  # XFS stamps a directory that is exchanged
         now = look_deep(disk, at, name)
         if now is not None and same_object(new, now) and action != NOTHING:
             disk.set_meta_at(at, name, -1, -1, None, new.mtime_ns, new.ino)
+    return conflicts
 
 
 def _set_meta(control: Control, step: Step, old: Entry, new: Entry) -> Iterator[Conflict]:

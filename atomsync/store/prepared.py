@@ -15,7 +15,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from atomsync.errors import HeldByPrepared, InDoubt, ResolverFailed
+from atomsync.errors import HeldByPrepared, InDoubt, JournalError, ResolverFailed
 from atomsync.plan.step import META, Step
 from atomsync.store.barrier import FULL, NONE, swaps_are_durable
 from atomsync.store.commit import counts
@@ -66,7 +66,7 @@ def prepared_units(control: Control) -> list[PreparedUnit]:
     found = []
     for unit_id in control.names(PREPARED):
         try:
-            journal = read_journal(control, PREPARED, unit_id)
+            journal = _journal(control, unit_id)
             with control.opened(PREPARED, unit_id) as unit:
                 live = not try_lock(control.disk, unit, alone=True)
         except FileNotFoundError:
@@ -75,29 +75,77 @@ def prepared_units(control: Control) -> list[PreparedUnit]:
     return found
 
 
-def check_not_held(control: Control, steps: Iterable[Step]) -> None:
-    """HeldByPrepared if ``steps`` would touch what a prepared unit is to change, or where it is to do so."""
+class Held(NamedTuple):
+    """The paths a prepared unit holds: those it swaps, those of which it changes mode or time, and what is
+    above any of them."""
+
+    swapped: frozenset[str]
+    changed: frozenset[str]
+    above: frozenset[str]
+
+    def holds(self, step: Step) -> bool:
+        path = step.path
+        if path in self.changed or not self.swapped.isdisjoint([path, *ancestors(path)]):
+            return True
+        return step.kind != META and path in self.above
+
+
+def some_are_undecided(control: Control) -> bool:
+    """Whether recovery would find something to do about prepared units. Only looks."""
+    for unit_id in control.names(PREPARED):
+        with contextlib.suppress(FileNotFoundError), control.opened(PREPARED, unit_id) as unit:
+            if try_lock(control.disk, unit, alone=True):
+                return True
+    return False
+
+
+def check_not_held(control: Control, steps: Iterable[Step], known: dict[str, Held]) -> None:
+    """HeldByPrepared if ``steps`` would touch what a prepared unit is to change, or where it is to do so.
+
+    ``known`` keeps what was read of their journals, which never change.
+    """
     names = control.names(PREPARED)
     if not names:
         return
     mine = [step for step in steps if step.kind != META or step.new is not None]
     for unit_id in names:
         try:
-            theirs = read_journal(control, PREPARED, unit_id).steps
+            held = known.get(unit_id) or _held(_journal(control, unit_id).steps)
         except FileNotFoundError:
             continue  # a rollback that was cut: it is decided
-        swapped = {step.path for step in theirs if step.kind != META}
-        changed = {step.path for step in theirs if step.kind == META and step.new is not None}
-        above = {parent for path in swapped | changed for parent in ancestors(path)}
-        for step in mine:
-            path = step.path
-            held = path in changed or not swapped.isdisjoint([path, *ancestors(path)])
-            if held or (step.kind != META and path in above):
-                raise HeldByPrepared(
-                    f"cannot change {shown(path)}",
-                    f"prepared unit {unit_id} is to change it, or something in or above it",
-                    f"Decide about that one first: atomsync recover --commit {unit_id} DST, or --rollback",
-                )
+        known[unit_id] = held
+        paths = [step.path for step in mine if held.holds(step)]
+        if paths:
+            error = HeldByPrepared(
+                f"cannot change {shown(paths[0])}",
+                f"prepared unit {unit_id} is to change it, or something in or above it",
+                "Decide about that one first: atomsync recover --commit "
+                f"{unit_id} {shown(control.where)}, or --rollback",
+            )
+            error.path, error.also = paths[0], tuple(paths[1:])
+            raise error
+
+
+def _held(steps: Iterable[Step]) -> Held:
+    swapped, changed = set(), set()
+    for step in steps:
+        if step.kind != META:
+            swapped.add(step.path)
+        elif step.new is not None:
+            changed.add(step.path)
+    above = {parent for path in swapped | changed for parent in ancestors(path)}
+    return Held(frozenset(swapped), frozenset(changed), frozenset(above))
+
+
+def _journal(control: Control, unit_id: str) -> Journal:
+    journal = read_journal(control, PREPARED, unit_id)
+    if journal.header.id != unit_id or journal.header.coordinator is None:
+        raise JournalError(
+            f"cannot trust prepared unit {shown(unit_id)} in {shown(control.where)}",
+            f"its journal is that of unit {journal.header.id}",
+            "Nothing was touched. docs/recovery.md says how to look at it and what to do.",
+        )
+    return journal
 
 
 def settle_prepared(
@@ -123,11 +171,11 @@ def _verdict(
 ) -> bool | None:
     if not control.has(PREPARED, unit_id, JOURNAL):
         return False if try_lock(control.disk, unit, alone=True) else None  # a rollback that was cut
-    journal = read_journal(control, PREPARED, unit_id)
     if read_decision(control, unit, unit_id) == COMMIT:
         return True
     if not asked or not try_lock(control.disk, unit, alone=True):
         return None
+    journal = _journal(control, unit_id)
     if resolver is not None:
         try:
             return resolver(PreparedUnit.of(*journal[:2], live=False))
@@ -145,7 +193,7 @@ def commit_prepared(
 
     Once the decision is durable an OSError means InDoubt: recovery goes on from there. Needs the lock.
     """
-    journal = read_journal(control, PREPARED, unit_id)
+    journal = _journal(control, unit_id)
     with control.opened(PREPARED, unit_id) as unit:
         # Afresh also where one can be read: the sync of that one may have failed.
         write_decision(control, unit, unit_id, COMMIT, durable=durability != NONE)

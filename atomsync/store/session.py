@@ -167,7 +167,7 @@ class Session:
         header = Header(self._new_id(now), now, checked, message, coordinator=coordinator)
         options = self.store.options
         try:
-            check_not_held(self.control, plan.steps)
+            check_not_held(self.control, plan.steps, self.store.held)
             return seal(
                 self.control,
                 self.stage,

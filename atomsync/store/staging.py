@@ -36,6 +36,7 @@ from atomsync.tree.path import shown
 
 NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 """What flock says of a directory on a filesystem that locks none."""
+_TAKEN_AWAY = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
 
 
 class Staged(NamedTuple):
@@ -288,7 +289,9 @@ class Stage:
         if isinstance(content, Linked):
             try:
                 link_file(self.control.tree, content.path, self.cursor, location)
-            except OSError:
+            except OSError as error:
+                if error.errno in _TAKEN_AWAY:
+                    raise drifted(content.path) from None
                 self._check_is_file(content.path)
                 raise
             return Staged(location, entry, entry.digest)

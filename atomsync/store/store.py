@@ -23,7 +23,7 @@ from atomsync.store.commit import Receipt
 from atomsync.store.control import HISTORY, JOURNAL, PENDING, PREPARED, UNIT, Control
 from atomsync.store.history import read_journal, units
 from atomsync.store.options import Options
-from atomsync.store.prepared import PreparedUnit, discard_prepared
+from atomsync.store.prepared import Held, PreparedUnit, discard_prepared, some_are_undecided
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, Recovery, recover
 from atomsync.store.session import Session, waiting
@@ -40,6 +40,7 @@ class BaseStore:
     def __init__(self, path: str, options: Options | None = None, disk: Disk | None = None) -> None:
         self.path, self.options = path, options or Options()
         self.disk: Disk = disk or PosixDisk()
+        self.held: dict[str, Held] = {}  # what was read of prepared units, which never change
 
     # -- what is asked of the system, not of the disk: a simulated store answers for itself
     def is_there(self) -> bool:
@@ -118,8 +119,6 @@ class BaseStore:
 
     def recover(self) -> Recovery:
         """Finish or undo what a crash left, and say which."""
-        if not self.is_there():
-            raise RootError(f"cannot recover {shown(self.path)}", "it is not a directory")
         control = self._existing()
         if control is None:
             return Recovery(CLEAN)
@@ -139,7 +138,7 @@ class BaseStore:
 
     def prepared(self) -> tuple[PreparedUnit, ...]:
         """The units that rest until somebody decides about them, oldest first. Only looks."""
-        return self.status().prepared if self.is_there() else ()
+        return self.status().prepared
 
     def commit_prepared(self, unit_id: str) -> Receipt:
         """Make a prepared unit visible. Of one that is committed already its receipt comes again.
@@ -187,7 +186,7 @@ class BaseStore:
 
     @contextlib.contextmanager
     def _deciding(self, unit_id: str, verb: str) -> Iterator[Session]:
-        control = self._existing() if is_unit_id(unit_id) and self.is_there() else None
+        control = self._existing() if is_unit_id(unit_id) else None
         if control is not None:
             session = Session(self, control, Progress(), False, False)
             try:
@@ -207,8 +206,6 @@ class BaseStore:
 
     def status(self) -> Status:
         """How the store stands. Changes nothing, takes no lock for longer than a look."""
-        if not self.is_there():
-            raise RootError(f"cannot show {shown(self.path)}", "it is not a directory")
         control = self._existing()
         if control is None:
             return NOTHING
@@ -220,9 +217,12 @@ class BaseStore:
             control.close()
 
     def _existing(self) -> Control | None:
+        """The open store, or None if there is none yet."""
         try:
             return open_control(self.disk, self.path, self.options.state_dir, make=False)
         except FileNotFoundError:
+            if os.path.islink(self.path):  # to nowhere
+                raise RootError(f"cannot use {shown(self.path)}", "it is not a directory") from None
             return None
         except OSError as error:
             raise from_oserror(error, f"cannot open {shown(self.path)}") from None
@@ -232,4 +232,4 @@ def _needs_lock(control: Control) -> bool:
     """Whether something is visible, or decided, that may not stay so; or something is to be made."""
     if control.state_dir is not None or not control.has(PENDING):
         return True
-    return control.has(UNIT, JOURNAL) or bool(control.names(PREPARED))
+    return control.has(UNIT, JOURNAL) or some_are_undecided(control)

@@ -9,7 +9,9 @@ its path is moved to ``conflicts/`` and reported.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+import functools
+from collections.abc import Callable, Sequence
 
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
@@ -72,7 +74,8 @@ def roll_back(control: Control, slots: int, unit_id: str, steps: Sequence[Step])
     begun = _had_begun(control, slots, steps)
     for step in reversed(steps):
         if step.kind != META:
-            conflicts += _undo_swap(control, slots, unit_id, step, begun)
+            undo = functools.partial(_undo_swap, control, slots, unit_id, step, begun)
+            conflicts += decided_anew(control, undo)
     for step in reversed(steps):
         if step.old is not None and (step.kind == META or step.old.kind == DIR):
             conflicts += _undo_meta(control, step)
@@ -101,6 +104,23 @@ def _took_place(control: Control, slots: int, step: Step) -> bool:
     if step.kind == REMOVE:
         return look(control.disk, slots, step.slot) is not None
     return _is_new(step, look_at(control.tree, step.path))
+
+
+_RACED = {errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
+_RACES_MAX = 20
+
+
+def decided_anew(control: Control, attempt: Callable[[], list[Conflict]]) -> list[Conflict]:
+    """``attempt`` looks, and then acts; where another writer came in between, it looks again. Raises OSError
+    for one who goes on and on."""
+    for left in reversed(range(_RACES_MAX)):
+        try:
+            return attempt()
+        except OSError as error:
+            if error.errno not in _RACED or not left:
+                raise
+            control.tree.close()
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _undo_swap(control: Control, slots: int, unit_id: str, step: Step, begun: bool) -> list[Conflict]:

@@ -22,6 +22,7 @@ from atomsync.store.commit import Receipt
 from atomsync.store.control import UNIT
 from atomsync.store.copying import Source
 from atomsync.store.options import KEEP_UNITS
+from atomsync.store.prepared import check_not_held, some_are_undecided
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.sync.compare import Comparer, Rules
@@ -119,12 +120,10 @@ def _dry_run(disk: Disk, origin: Source, dst: str, state: str | None, rules: Rul
     if is_dir(dst):
         control = open_control(disk, dst, state, make=False)
         if control is not None:
-            try:
+            with contextlib.closing(control):
                 control.claim(make=False)
-                if control.has(UNIT):
+                if control.has(UNIT) or some_are_undecided(control):
                     recovery = Recovery(UNFINISHED, "", "a push would recover it first, then compare")
-            finally:
-                control.close()
         with _opened(disk, dst) as root, Cursor(disk, root) as tree:
             found = Comparer(origin.cursor, tree, rules, {}, 0, phases).run()
             name_max = disk.space(root).name_max
@@ -132,6 +131,9 @@ def _dry_run(disk: Disk, origin: Source, dst: str, state: str | None, rules: Rul
         found = Comparer(origin.cursor, None, rules, {}, 0, phases).run()
         name_max = os.statvfs(os.path.dirname(os.path.abspath(dst))).f_namemax
     plan = normal_form(found.changes)
+    if is_dir(dst) and (control := open_control(disk, dst, state, make=False)) is not None:
+        with contextlib.closing(control):
+            check_not_held(control, plan.steps, {})
     check_displaced(found.changes, found.protected, delete=rules.delete)
     check_names(plan.steps, name_max)
     check_mounts(plan.steps, mounts_below(dst))

@@ -108,7 +108,7 @@ def _round(
         session.manifest.settle(found.settled)
     check_displaced(found.changes, found.protected, delete=rules.delete)
     unit.expunge_all()
-    unit.register_all(found.changes)
+    unit._register_all(found.changes)
     if look is not None and rules.delete:
         _take_along(unit, origin, found, look, phases)
     try:

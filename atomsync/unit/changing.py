@@ -108,6 +108,8 @@ class Changing(Looking):
         """Copy a file from anywhere, verified, with its mode and mtime; SourceUnstable if it won't rest."""
         name = self._view.parent_checked(parse(path))
         forced = self._expect(name, expected)
+        if "\0" in os.fspath(source_file):
+            raise UsageError(f"cannot put {shown(os.fspath(source_file))}", "NUL is in no path")
         where, base = os.path.split(os.fspath(source_file))
         stage = self.session.stage
         disk = self._turn.store.disk
@@ -127,7 +129,7 @@ class Changing(Looking):
                 source = Source(disk, parent)
                 digest = copy_file(source, stage.cursor, Job(base, slot, entry), self.session.progress)
                 if digest is not None:
-                    fresh = self._view.fresh(name, FILE, entry.mode, entry.size)
+                    fresh = self._view.fresh(name, FILE, None, entry.size, like=entry)
                     wanted = fresh._replace(mtime_ns=entry.mtime_ns)
                     self._record_file(name, wanted, Spooled(slot, digest), forced)
                     return
@@ -142,13 +144,13 @@ class Changing(Looking):
         self, path: Path, *, mode: int = 0o755, parents: bool = False, expected: Expected = None
     ) -> None:
         """Make a directory. With ``parents`` missing ones are made too, and an existing one is no error."""
-        name = parse(path)
+        name, mode = parse(path), _checked_mode(mode)
+        forced = self._expect(name, expected)
         if parents:
             above = parent_of(name)
             if above and self._view.entry(above) is None:
                 self.mkdir(above, parents=True)
         self._view.parent_checked(name)
-        forced = self._expect(name, expected)
         present = self._view.entry(name)
         if present is not None and present.kind == DIR and (parents or forced):
             return
@@ -162,6 +164,8 @@ class Changing(Looking):
     def symlink(self, path: Path, target: Path, *, expected: Expected = None) -> None:
         """Let ``path`` be a symbolic link with this text, taken as it is."""
         name = self._view.parent_checked(parse(path))
+        if not os.fspath(target) or "\0" in os.fspath(target):
+            raise UsageError(f"cannot make the link {shown(name)}", "its text is empty, or has a NUL in it")
         forced = self._expect(name, expected)
         entry = self._view.fresh(name, LINK, 0o777, 0)._replace(target=os.fspath(target))
         self._clear(name)
@@ -204,7 +208,7 @@ class Changing(Looking):
         entry = self._view.entry(name)
         if entry is None or entry.kind not in (FILE, DIR):
             raise UsageError(f"cannot chmod {shown(name)}", "there is no file or directory")
-        self._record_attributes(name, entry._replace(mode=mode & 0o7777), forced)
+        self._record_attributes(name, entry._replace(mode=_checked_mode(mode)), forced)
 
     @verb(CHANGE)
     def utime(self, path: Path, mtime_ns: int | None = None, *, expected: Expected = None) -> None:
@@ -235,12 +239,14 @@ class Changing(Looking):
 
     @verb(CHANGE)
     def register(self, change: Change, content: Content | None = None) -> None:
-        """Put a change in the books as it is."""
+        """Put a change in the books as it is. Its path may be "", the root."""
+        if change.path:
+            parse(change.path)
         self._books.put(change.path, change, content)
 
     @verb(CHANGE)
-    def register_all(self, changes: Iterable[Change]) -> None:
-        """``register`` for many, without content."""
+    def _register_all(self, changes: Iterable[Change]) -> None:
+        """``register`` for many, without content, whose paths come from a scan."""
         self._books.put_all(changes)
 
     @verb(CHANGE)
@@ -260,6 +266,7 @@ class Changing(Looking):
     @verb(CHANGE)
     def _writer(self, path: Path, permissions: int | None, expected: Expected) -> SpoolWriter:
         name = self._view.parent_checked(parse(path))
+        permissions = None if permissions is None else _checked_mode(permissions)
         forced = self._expect(name, expected)
         self._view.see(name)
 
@@ -338,3 +345,10 @@ class Changing(Looking):
         if not digest:
             raise SourceUnstable(f"cannot change {shown(path)}", "it changed while it was copied")
         return Spooled(slot, digest)
+
+
+def _checked_mode(mode: int) -> int:
+    """UsageError for what are no permission bits."""
+    if not isinstance(mode, int) or not 0 <= mode <= 0o7777:
+        raise UsageError(f"cannot use {mode!r} as permission bits", "they are a number from 0 to 0o7777")
+    return mode

@@ -14,6 +14,7 @@ from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.store.copying import Source
 from atomsync.store.staging import Linked, Spooled
+from atomsync.tree.diff import SETGID, SETUID
 from atomsync.tree.entry import DIR, FILE, Entry, entry_of, look, same_object, untouched
 from atomsync.tree.path import ancestors, is_reserved, joined, parent_of, shown
 from atomsync.tree.scan import listing, subtree
@@ -62,22 +63,26 @@ class View:
         if parent:
             entry = self.entry(parent)
             if entry is None or entry.kind != DIR:
-                why = (
-                    "its directory does not exist" if entry is None else f"{shown(parent)} is a {entry.kind}"
-                )
+                if entry is not None:
+                    raise UsageError(f"cannot change {shown(path)}", f"{shown(parent)} is a {entry.kind}")
+                why = "its directory does not exist"
                 raise UsageError(f"cannot change {shown(path)}", why, "mkdir(..., parents=True) makes it.")
         return path
 
-    def fresh(self, path: str, kind: str, mode: int | None, size: int) -> Entry:
-        """The entry of something we make: owned as the system would have it."""
+    def fresh(self, path: str, kind: str, mode: int | None, size: int, like: Entry | None = None) -> Entry:
+        """The entry of something we make: owned as the system would have it. Without a ``mode`` it has that
+        of ``like``, or of what is there, but no bit that would lend other rights than it does there."""
         above = self.entry(parent_of(path))
         inherits = above is not None and bool(above.mode & 0o2000)
         present = self.entry(path)
+        gid = above.gid if above is not None and inherits else os.getegid()
         if mode is None:
-            mode = present.mode if present is not None and present.kind == kind else 0o644
+            like = like or present
+            mode = like.mode if like is not None and like.kind == kind else 0o644
+            if like is not None and kind == FILE:
+                mode &= ~(SETUID * (like.uid != os.geteuid()) | SETGID * (like.gid != gid))
         if inherits and kind == DIR:
             mode |= 0o2000
-        gid = above.gid if above is not None and inherits else os.getegid()
         return Entry(kind, mode, size, time.time_ns(), os.geteuid(), gid, "")
 
     def children(self, path: str) -> list[str]:

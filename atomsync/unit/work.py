@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 from atomsync.errors import InDoubt, SourceUnstable, UnitStateError, UsageError, from_oserror
 from atomsync.plan.plan import normal_form
+from atomsync.store import status
 from atomsync.store.commit import Receipt
 from atomsync.store.copying import Source
 from atomsync.store.prepared import PreparedUnit
@@ -29,6 +31,7 @@ from atomsync.unit.state import CHANGE, CLOSE, COMMIT, FAILED, FLUSH, NEST, PEND
 from atomsync.unit.turn import Turn
 
 _FLUSHES_MAX = 100  # as long as listeners change the unit in its flush
+_TEXT_MAX_BYTES = 1 << 16
 _ON_ROLLBACK = "on_rollback"
 
 
@@ -67,11 +70,12 @@ class UnitOfWork(Changing):
         """``source``: where files registered without content are copied from, by the same path. ``message``:
         kept with the unit in the history. ``listeners``: besides the store's own."""
         super().__init__(Turn(store, progress, exclusive=exclusive), source)
+        _check_text("message", message)
         self.store, self.source, self.message = store, source, message
         self.unstable: tuple[str, ...] = ()
         self.checked_ns: int | None = None
         self._heard_by = (*([store] if isinstance(store, events.Listeners) else []), *listeners)
-        self._in_doubt = False
+        self._in_doubt = self._came_through = False
         self._plan = normal_form(())
         self._prepared: PreparedUnit | None = None
         self._savepoints: list[Savepoint] = []
@@ -123,6 +127,7 @@ class UnitOfWork(Changing):
         it names a ``coordinator``: then it rests until somebody decides. Raises UsageError if nothing is
         pending.
         """
+        _check_text("coordinator", coordinator)
         prepared = self._prepare_if_pending(coordinator)
         if prepared is None:
             raise UsageError("cannot prepare this unit of work", "nothing is pending")
@@ -139,7 +144,13 @@ class UnitOfWork(Changing):
         if self._prepared is not None:
             receipt = self.store.commit_prepared(self._prepared.id)
         else:
-            found = self._carry_out(COMMIT)
+            try:
+                found = self._carry_out(COMMIT)
+            except BaseException:
+                if self._came_through:  # interrupted while it tidied up
+                    self._ended(state.COMMITTED)
+                    self._compensations.forget()
+                raise
             durability = self.store.options.durability
             receipt = (
                 found if isinstance(found, Receipt) else Receipt("", 0, 0, 0, 0, 0.0, "exchange", durability)
@@ -171,7 +182,7 @@ class UnitOfWork(Changing):
             self.rollback()
         elif self._prepared is not None and self._state == state.PREPARED:
             self._turn.end()
-            if self.store.fate(self._prepared.id) == state.ROLLED_BACK:
+            if self.store.fate(self._prepared.id) == status.ROLLED_BACK:
                 self._rolled_back()
 
     def __enter__(self) -> UnitOfWork:
@@ -195,7 +206,7 @@ class UnitOfWork(Changing):
             yield
         except BaseException as error:
             self._state = FAILED
-            self._in_doubt = isinstance(error, InDoubt)
+            self._in_doubt = self._in_doubt or isinstance(error, InDoubt)
             raise
 
     def _tell(self, event: str, *about: object) -> None:
@@ -275,8 +286,12 @@ class UnitOfWork(Changing):
             sealed = session.seal(
                 self._plan, checked_ns=self.checked_ns, message=self.message, coordinator=coordinator
             )
-            if coordinator is None:
-                return session.commit(sealed)
+            if verb == COMMIT:
+                try:
+                    return session.commit(sealed)
+                finally:
+                    self._came_through = session.committed
+                    self._in_doubt = session.control.deciding and not session.committed
             self._turn.rest()
             return PreparedUnit.of(sealed.header, sealed.steps, live=True)
 
@@ -352,3 +367,13 @@ class UnitOfWork(Changing):
         gone = unwanted(before, self._kept())
         if gone:
             self.session.stage.drop(gone)
+
+
+def _check_text(what: str, text: object) -> None:
+    """It goes into the journal, which must be read again."""
+    with contextlib.suppress(UnicodeEncodeError):
+        if isinstance(text, str) and len(os.fsencode(text)) <= _TEXT_MAX_BYTES:
+            return
+    raise UsageError(
+        f"cannot use this {what} for a unit of work", f"it is no text of at most {_TEXT_MAX_BYTES:,} bytes"
+    )
