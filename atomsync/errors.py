@@ -135,9 +135,10 @@ class TimedOut(AtomSyncError):
 
 
 class StoreLocked(AtomSyncError):
-    """Another process holds the store."""
+    """Another process holds the store; ``brief``: for the time of a commit, it said."""
 
     exit_status, code = 40, "locked"
+    brief = False
 
 
 class Drift(AtomSyncError):

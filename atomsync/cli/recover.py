@@ -11,6 +11,8 @@ from atomsync.store.recovery import CLEAN
 from atomsync.tree.path import shown
 from atomsync.unit.store import Store, open_store
 
+_PATIENCE_S = 2.0  # for one who has the store for a commit only
+
 
 @click.command("recover")
 @click.argument("dst", metavar="DST")
@@ -29,11 +31,12 @@ def command(
     A prepared unit (see "atomsync status") rests until somebody decides about it: usually the program that
     prepared it, which asks its database. Decide here only if that program is gone for good.
     """
-    store = open_store(dst, state_dir=state_dir, timeout=0)
-    if commit and rollback:
+    store = open_store(dst, state_dir=state_dir, timeout=_PATIENCE_S)
+    if commit is not None and rollback is not None:
         raise UsageError("cannot decide", "--commit and --rollback exclude each other", "Give one of them.")
-    if unit := commit or rollback:
-        return _decide(store, unit, commit=bool(commit), as_json=as_json)
+    unit = rollback if commit is None else commit
+    if unit is not None:
+        return _decide(store, unit, commit=commit is not None, as_json=as_json)
     if not store.is_there():
         raise RootError(f"cannot recover {shown(dst)}", "it is not a directory")
     found = store.recover()
@@ -56,10 +59,11 @@ def _decide(store: Store, unit: str, *, commit: bool, as_json: bool) -> int:
         warnings = store.commit_prepared(unit).warnings
     else:
         store.rollback_prepared(unit)
+    status = Drift.exit_status if commit and unit in store.status().conflicts else 0
     if as_json:
         click.echo(records.decided(unit, warnings, committed=commit))
-        return 0
+        return status
     click.echo(f"unit {unit} was {'committed' if commit else 'rolled back'}")
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
-    return 0
+    return status

@@ -48,10 +48,10 @@ class Trouble:
         self._tries += 1
         if isinstance(error, GONE):
             after_s = FIRST_S
-        elif isinstance(error, (StoreLocked, HeldByPrepared)):
-            after_s = min(after_s, LOCKED_LONGEST_S)
         elif at_once:
             after_s = 0.0
+        elif isinstance(error, (StoreLocked, HeldByPrepared)):
+            after_s = min(after_s, LOCKED_LONGEST_S)
         self.why = self.last_error = str(error)
         self.paused = isinstance(error, (*GONE, GuardTripped))
         self.next_try_s = now_s + after_s

@@ -12,36 +12,56 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from atomsync.errors import StoreLocked
 from atomsync.fs.disk import Disk
 from atomsync.tree.path import shown
 
 _TEXT_MAX_BYTES = 4096
-_UNSIGNED_S, _BRIEF_S, _LOOK_S = 0.1, 5.0, 0.01
+_LOOKS, _LOOK_S = 10, 0.01  # at a lock that is held by nobody who signed
+_PAUSE_S, _PAUSE_MAX_S = 0.001, 0.05
+_BRIEF_S = 5.0
+
+T = TypeVar("T")
 
 
 def take(disk: Disk, fd: int, path: str, signed: Callable[[], bytes]) -> None:
     """Lock ``fd``, for work on destination ``path``. Raises StoreLocked with the name of its holder.
 
-    ``signed`` tells what the holder wrote. One who did not, only looks or is yet to sign: that is waited for,
-    and so is one who has it only for the time of a commit.
+    ``signed`` tells what the holder wrote. One who did not, only looks or is yet to sign: that is waited for.
     """
-    began = known = time.monotonic()
-    while not disk.try_lock(fd):
-        text, now = signed(), time.monotonic()
+    for left in reversed(range(_LOOKS)):
+        if disk.try_lock(fd):
+            return
+        text = signed()
         holder = _signature(text)
-        if holder.brief:
-            known = now
-        patient = now - known < _UNSIGNED_S if not holder.lives else holder.brief
-        if not patient or now - began > _BRIEF_S:
-            raise StoreLocked(
+        if not left or holder.lives:
+            error = StoreLocked(
                 f"another process is working on {shown(path)}",
                 _name(text) if text else "its holder left no name here: it may have another --state-dir",
                 "Wait until it is done, then run this again.",
             )
+            error.brief = holder.brief
+            raise error
         time.sleep(_LOOK_S)
+
+
+def waiting(until: float, verb: Callable[[], T], *, patient: bool = False) -> T:
+    """``verb``, tried again while another has the lock, until ``time.monotonic()`` says ``until``; if
+    ``patient``, some seconds at least for one who has it for a commit only."""
+    began = time.monotonic()
+    pause_s = _PAUSE_S
+    while True:
+        try:
+            return verb()
+        except StoreLocked as error:
+            end = max(until, began + _BRIEF_S) if patient and error.brief else until
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                raise
+            time.sleep(min(left_s, pause_s))
+            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
 
 def read_text(disk: Disk, fd: int) -> bytes:

@@ -77,8 +77,9 @@ def prepared_units(control: Control) -> list[PreparedUnit]:
 
 class Held(NamedTuple):
     """The paths a prepared unit holds: those it swaps, those of which it changes mode or time, and what is
-    above any of them."""
+    above any of them; and who decides."""
 
+    coordinator: str
     swapped: frozenset[str]
     changed: frozenset[str]
     above: frozenset[str]
@@ -90,30 +91,42 @@ class Held(NamedTuple):
         return step.kind != META and path in self.above
 
 
-def some_are_undecided(control: Control) -> bool:
-    """Whether recovery would find something to do about prepared units. Only looks."""
-    for unit_id in control.names(PREPARED):
-        with contextlib.suppress(FileNotFoundError), control.opened(PREPARED, unit_id) as unit:
-            if try_lock(control.disk, unit, alone=True):
-                return True
-    return False
+def some_are_undecided(control: Control, known: dict[str, Held], *, asked: bool) -> bool:
+    """Whether recovery would have something to do; ``asked``: it has a resolver to ask. Only looks."""
+    return any(not _rests(control, unit_id, known, asked=asked) for unit_id in control.names(PREPARED))
 
 
-def check_not_held(control: Control, steps: Iterable[Step], known: dict[str, Held]) -> None:
+def _rests(control: Control, unit_id: str, known: dict[str, Held], *, asked: bool) -> bool:
+    with contextlib.suppress(FileNotFoundError), control.opened(PREPARED, unit_id) as unit:
+        if not try_lock(control.disk, unit, alone=True):
+            return True
+        if not control.has(PREPARED, unit_id, JOURNAL) or read_decision(control, unit, unit_id) == COMMIT:
+            return False
+        return not asked and bool(_held(control, unit_id, known).coordinator)
+    return True
+
+
+def check_not_held(
+    control: Control, steps: Iterable[Step], known: dict[str, Held], *, dry: bool = False
+) -> None:
     """HeldByPrepared if ``steps`` would touch what a prepared unit is to change, or where it is to do so.
 
-    ``known`` keeps what was read of their journals, which never change.
+    ``known`` keeps what was read of their journals, which never change. A ``dry`` run passes over those that
+    a real one would give up first.
     """
     names = control.names(PREPARED)
+    for forgotten in known.keys() - names:
+        known.pop(forgotten, None)
+    if dry:
+        names = [unit_id for unit_id in names if _rests(control, unit_id, known, asked=False)]
     if not names:
         return
     mine = [step for step in steps if step.kind != META or step.new is not None]
     for unit_id in names:
         try:
-            held = known.get(unit_id) or _held(_journal(control, unit_id).steps)
+            held = _held(control, unit_id, known)
         except FileNotFoundError:
             continue  # a rollback that was cut: it is decided
-        known[unit_id] = held
         paths = [step.path for step in mine if held.holds(step)]
         if paths:
             error = HeldByPrepared(
@@ -126,15 +139,26 @@ def check_not_held(control: Control, steps: Iterable[Step], known: dict[str, Hel
             raise error
 
 
-def _held(steps: Iterable[Step]) -> Held:
+def _held(control: Control, unit_id: str, known: dict[str, Held]) -> Held:
+    if unit_id in known:
+        return known[unit_id]
+    journal = _journal(control, unit_id)
     swapped, changed = set(), set()
-    for step in steps:
+    for step in journal.steps:
         if step.kind != META:
             swapped.add(step.path)
         elif step.new is not None:
             changed.add(step.path)
     above = {parent for path in swapped | changed for parent in ancestors(path)}
-    return Held(frozenset(swapped), frozenset(changed), frozenset(above))
+    coordinator = journal.header.coordinator or ""
+    known[unit_id] = Held(coordinator, frozenset(swapped), frozenset(changed), frozenset(above))
+    return known[unit_id]
+
+
+def check_prepared(control: Control, unit_id: str) -> None:
+    """JournalError if a prepared unit is not what it says: then it is not for us to delete."""
+    with contextlib.suppress(FileNotFoundError):
+        _journal(control, unit_id)
 
 
 def _journal(control: Control, unit_id: str) -> Journal:

@@ -6,8 +6,8 @@ import contextlib
 import functools
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from atomsync.errors import AtomSyncError, RootReplaced, StoreLocked, from_oserror, reported
 from atomsync.plan.guards import bytes_entering, bytes_in, check_mounts, check_names, check_space
@@ -20,6 +20,7 @@ from atomsync.store.control import PENDING, PREPARED, Control
 from atomsync.store.copying import Source
 from atomsync.store.history import prune, retire_to_history, units
 from atomsync.store.journal import Header
+from atomsync.store.lock import waiting
 from atomsync.store.manifest import Manifest
 from atomsync.store.prepared import check_not_held, commit_prepared
 from atomsync.store.progress import Progress
@@ -31,23 +32,6 @@ from atomsync.tree.path import shown
 
 if TYPE_CHECKING:
     from atomsync.store.store import BaseStore
-
-T = TypeVar("T")
-_PAUSE_S, _PAUSE_MAX_S = 0.001, 0.05
-
-
-def waiting(until: float, verb: Callable[[], T]) -> T:
-    """``verb``, tried again while another has the lock, until ``time.monotonic()`` says ``until``."""
-    pause_s = _PAUSE_S
-    while True:
-        try:
-            return verb()
-        except StoreLocked:
-            left_s = until - time.monotonic()
-            if left_s <= 0:
-                raise
-            time.sleep(min(left_s, pause_s))
-            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
 
 class Session:
@@ -78,7 +62,8 @@ class Session:
 
     def take(self, until: float, *, but: str = "") -> None:
         """``lock``, but what the system refuses comes as it is: what is being made may be tried again."""
-        waiting(until, functools.partial(self.control.lock, brief=not self.exclusive))
+        lock = functools.partial(self.control.lock, brief=not self.exclusive)
+        waiting(until, lock, patient=self.exclusive)
         try:
             self.control.claim(make=True)
             self.recovery = recover(self.control, self.store.options.resolver, but=but)

@@ -22,11 +22,12 @@ from atomsync.store.access import open_control
 from atomsync.store.commit import Receipt
 from atomsync.store.control import HISTORY, JOURNAL, PENDING, PREPARED, UNIT, Control
 from atomsync.store.history import read_journal, units
+from atomsync.store.lock import waiting
 from atomsync.store.options import Options
-from atomsync.store.prepared import Held, PreparedUnit, discard_prepared, some_are_undecided
+from atomsync.store.prepared import Held, PreparedUnit, check_prepared, discard_prepared, some_are_undecided
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, Recovery, recover
-from atomsync.store.session import Session, waiting
+from atomsync.store.session import Session
 from atomsync.store.status import FORGOTTEN, NOTHING, Status, coordinators_of, fate_of, status_of
 from atomsync.store.unit_id import is_unit_id
 from atomsync.tree.path import shown
@@ -88,7 +89,7 @@ class BaseStore:
             try:
                 control = self._opened(until, exclusive=exclusive)
                 session = Session(self, control, progress or Progress(), made, exclusive)
-                if exclusive or _needs_lock(session.control):
+                if exclusive or _needs_lock(session.control) or self._some_are_undecided(session.control):
                     session.take(until)
                 if not exclusive:
                     session.begin(until)
@@ -113,7 +114,7 @@ class BaseStore:
         where = self.disk, self.path, self.options.state_dir
         control = None if exclusive else open_control(*where, make=False)
         if control is None:
-            control = waiting(until, lambda: open_control(*where))
+            control = waiting(until, lambda: open_control(*where), patient=exclusive)
         assert control is not None
         return control
 
@@ -169,6 +170,7 @@ class BaseStore:
         with self._deciding(unit_id, "roll back") as session:
             if unit_id not in session.control.names(PREPARED):
                 raise UsageError(f"cannot roll back unit {unit_id}", "it was committed")
+            check_prepared(session.control, unit_id)
             discard_prepared(session.control, unit_id, durability=self.options.durability)
 
     def fate(self, unit_id: str) -> str:
@@ -216,13 +218,16 @@ class BaseStore:
         finally:
             control.close()
 
+    def _some_are_undecided(self, control: Control) -> bool:
+        return some_are_undecided(control, self.held, asked=self.options.resolver is not None)
+
     def _existing(self) -> Control | None:
         """The open store, or None if there is none yet."""
+        if not self.is_there() and os.path.lexists(self.path):
+            raise RootError(f"cannot use {shown(self.path)}", "it is not a directory")
         try:
             return open_control(self.disk, self.path, self.options.state_dir, make=False)
         except FileNotFoundError:
-            if os.path.islink(self.path):  # to nowhere
-                raise RootError(f"cannot use {shown(self.path)}", "it is not a directory") from None
             return None
         except OSError as error:
             raise from_oserror(error, f"cannot open {shown(self.path)}") from None
@@ -232,4 +237,4 @@ def _needs_lock(control: Control) -> bool:
     """Whether something is visible, or decided, that may not stay so; or something is to be made."""
     if control.state_dir is not None or not control.has(PENDING):
         return True
-    return control.has(UNIT, JOURNAL) or some_are_undecided(control)
+    return control.has(UNIT, JOURNAL)

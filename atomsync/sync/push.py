@@ -122,7 +122,7 @@ def _dry_run(disk: Disk, origin: Source, dst: str, state: str | None, rules: Rul
         if control is not None:
             with contextlib.closing(control):
                 control.claim(make=False)
-                if control.has(UNIT) or some_are_undecided(control):
+                if control.has(UNIT) or some_are_undecided(control, {}, asked=False):
                     recovery = Recovery(UNFINISHED, "", "a push would recover it first, then compare")
         with _opened(disk, dst) as root, Cursor(disk, root) as tree:
             found = Comparer(origin.cursor, tree, rules, {}, 0, phases).run()
@@ -133,7 +133,7 @@ def _dry_run(disk: Disk, origin: Source, dst: str, state: str | None, rules: Rul
     plan = normal_form(found.changes)
     if is_dir(dst) and (control := open_control(disk, dst, state, make=False)) is not None:
         with contextlib.closing(control):
-            check_not_held(control, plan.steps, {})
+            check_not_held(control, plan.steps, {}, dry=True)
     check_displaced(found.changes, found.protected, delete=rules.delete)
     check_names(plan.steps, name_max)
     check_mounts(plan.steps, mounts_below(dst))

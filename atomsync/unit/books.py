@@ -8,7 +8,7 @@ While a savepoint is open, what each change displaced is remembered, newest last
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from atomsync.plan.change import Change
@@ -54,8 +54,7 @@ class Books:
     @property
     def slots(self) -> frozenset[str]:
         """Of every content that is wanted, or would be again after a rollback to a savepoint."""
-        wanted = [*self.contents.values(), *(before.content for before in self._undo)]
-        return frozenset(content.slot for content in wanted if isinstance(content, Spooled))
+        return frozenset(_slots([*self.contents.values(), *(before.content for before in self._undo)]))
 
     def covers(self, path: str) -> bool:
         """Whether the books say what will be at ``path``: by itself, or by a directory above it that
@@ -137,19 +136,28 @@ class Books:
         self._depth += 1
         return len(self._undo)
 
-    def release(self) -> None:
-        """The innermost savepoint becomes part of what it is in."""
+    def release(self) -> set[str]:
+        """The innermost savepoint becomes part of what it is in. Returns the slots nobody wants any more."""
         self._depth -= 1
-        if not self._depth:
-            self._undo.clear()
+        if self._depth:
+            return set()
+        gone = _slots(before.content for before in self._undo) - self._slots_at(self._undo)
+        self._undo.clear()
+        return gone
 
-    def roll_back(self, mark: int) -> None:
-        """The books as they were at ``mark``, whose savepoint is over."""
+    def roll_back(self, mark: int) -> set[str]:
+        """The books as they were at ``mark``, whose savepoint is over. Returns slots nobody wants any more."""
+        undone = self._undo[mark:]
+        gone = self._slots_at(undone)
         while len(self._undo) > mark:
             path, change, content, forced = self._undo.pop()
             self._set(path, change, content)
             (self.forced.add if forced else self.forced.discard)(path)
-        self.release()
+        return self.release() | (gone - self._slots_at(undone))
+
+    def _slots_at(self, touched: Iterable[_Before]) -> set[str]:
+        """Of what the books have now at paths that were touched."""
+        return _slots(self.contents.get(before.path) for before in touched)
 
     def _set(self, path: str, change: Change | None, content: Content | None) -> None:
         if (path in self.changes) != (change is not None) and self._below is not None:
@@ -180,9 +188,8 @@ class Books:
             self._undo.append(_Before(path, change, content, path in self.forced))
 
 
-def unwanted(before: Collection[str], now: Collection[str]) -> list[str]:
-    """Slots that were wanted and are not any more."""
-    return sorted(set(before) - set(now))
+def _slots(contents: Iterable[Content | None]) -> set[str]:
+    return {content.slot for content in contents if isinstance(content, Spooled)}
 
 
 def _set(where: dict[str, Change] | dict[str, Content], path: str, value: Change | Content | None) -> None:

@@ -193,7 +193,8 @@ class View:
         control, content = self._turn.control, self._books.contents.get(path)
         stage = self._turn.session.stage
         if isinstance(content, Spooled):
-            for staged in stage.staged.values():
+            here = stage.staged.get(path)  # unless it was moved since
+            for staged in [here] if here and here.spool == content.slot else stage.staged.values():
                 if staged.spool == content.slot:
                     return control.disk, *stage.cursor.split(staged.location)
             return control.disk, stage.slots, content.slot

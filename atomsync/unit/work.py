@@ -21,7 +21,6 @@ from atomsync.store.store import BaseStore
 from atomsync.tree.entry import FILE
 from atomsync.tree.path import shown
 from atomsync.unit import events, state
-from atomsync.unit.books import unwanted
 from atomsync.unit.changing import Changing
 from atomsync.unit.compensation import Compensations, blame, check
 from atomsync.unit.guarded import verb
@@ -268,7 +267,7 @@ class UnitOfWork(Changing):
             with self._failing():
                 raise UnitStateError(f"cannot {verb} this unit of work", "its listeners keep changing it")
         if not self._plan:
-            self._end_savepoints()
+            self._end_savepoints(drop=True)
             return None
         if self.unstable:
             with self._failing():
@@ -276,9 +275,7 @@ class UnitOfWork(Changing):
                     "cannot commit", f"{shown(self.unstable[0])} changed while it was staged"
                 )
         with self._turn.locked() as session, self._failing():
-            before = self._kept()
-            self._end_savepoints()
-            self._drop(before)
+            self._end_savepoints(drop=True)
             if rebase(self._books, self._view):
                 self._stage()
                 if not self._plan:
@@ -295,10 +292,13 @@ class UnitOfWork(Changing):
             self._turn.rest()
             return PreparedUnit.of(sealed.header, sealed.steps, live=True)
 
-    def _end_savepoints(self) -> None:
+    def _end_savepoints(self, *, drop: bool = False) -> None:
+        """What was done inside them is the unit's by now; ``drop`` what it had before and wants no more."""
         for savepoint in self._savepoints:
             savepoint.is_active = False
-            self._books.release()
+            gone = self._books.release()
+            if drop:
+                self._drop(gone)
         self._savepoints.clear()
 
     def _ended(self, how: str) -> None:
@@ -328,22 +328,17 @@ class UnitOfWork(Changing):
     # -- savepoints
     def _release(self, savepoint: Savepoint) -> None:
         with self._alone(COMMIT):
-            self._end_down_to(savepoint)
-            before = self._books.slots
-            self._books.release()
-            self._drop(before)
+            self._drop(self._end_down_to(savepoint) | self._books.release())
 
     def _roll_back_to(self, savepoint: Savepoint) -> None:
         with self._alone(ROLLBACK):
-            self._end_down_to(savepoint)
-            before = self._books.slots
-            self._books.roll_back(savepoint.mark)
+            gone = self._end_down_to(savepoint) | self._books.roll_back(savepoint.mark)
             self._flushed = False
             try:
                 if self._state == FAILED:  # and what it left in the stage is anybody's guess
                     self.session.stage.reset(self._kept())
                 else:
-                    self._drop(before)
+                    self._drop(gone)
             except OSError as error:
                 raise from_oserror(error, "cannot roll back to a savepoint") from None
             finally:
@@ -353,20 +348,20 @@ class UnitOfWork(Changing):
             self._state = PENDING
             check(errors)
 
-    def _end_down_to(self, savepoint: Savepoint) -> None:
-        """Those inside it end with it; their changes are its own by now."""
+    def _end_down_to(self, savepoint: Savepoint) -> set[str]:
+        """Those inside it end with it; their changes are its own by now. Returns slots nobody wants."""
+        gone: set[str] = set()
         while True:
             inner = self._savepoints.pop()
             inner.is_active = False
             if inner is savepoint:
-                return
-            self._books.release()
+                return gone
+            gone |= self._books.release()
 
-    def _drop(self, before: frozenset[str]) -> None:
-        """Delete the contents that were wanted ``before`` and are not any more."""
-        gone = unwanted(before, self._kept())
-        if gone:
-            self.session.stage.drop(gone)
+    def _drop(self, slots: set[str]) -> None:
+        """Delete contents that nobody wants any more."""
+        if slots:
+            self.session.stage.drop(slots)
 
 
 def _check_text(what: str, text: object) -> None:

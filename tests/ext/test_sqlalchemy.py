@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, PendingRollbackError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from atomsync import ANY, Store, UnitOfWork, open_store
 from atomsync.errors import (
@@ -856,3 +856,42 @@ def test_a_store_may_stand_where_the_path_is_not_unicode(world: World, tmp_path:
     world.store = world.opened()
     world.put(new="one")
     assert world.files == {"new": "one"}
+
+
+# -- who holds what while a unit is decided about
+
+
+def small_pool(url: str, path: Path) -> World:
+    """Of one connection, and who finds it taken fails at once."""
+    return World(url, path, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.1)
+
+
+def test_a_pool_of_one_connection_is_enough_also_where_a_unit_rests(url: str, tmp_path: Path) -> None:
+    world = made(small_pool(url, tmp_path / "files"))
+    world.write_row("resting")
+    world.rests("resting", "old")
+    with world.together() as (session, unit):
+        assert unit.read("old") == b"old"
+        save(session, unit, old="two")
+    assert world.both == {"old": "two"}
+    world.engine.dispose()
+
+
+def test_while_nothing_rests_a_block_begins_beside_who_has_the_store_locked(world: World) -> None:
+    with world.store.session(), Session(world.engine) as session:
+        opened = world.opened(timeout=0)
+        together = world.outcomes.together(session, opened)
+        with pytest.raises(Stop), together as unit:
+            assert unit.read("old") == b"one"
+            raise Stop
+    assert world.both == {"old": "one"}
+
+
+def test_a_session_that_commits_in_two_phases_is_refused(world: World) -> None:
+    with (
+        Session(world.engine, twophase=True) as session,
+        pytest.raises(UsageError, match="twophase"),
+        world.outcomes.together(session, world.store),
+    ):
+        pytest.fail("the block was entered")
+    assert world.both == {"old": "one"}

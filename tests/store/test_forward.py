@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from atomsync.errors import StaleEntry
 from atomsync.plan.step import CREATE, REMOVE, REPLACE, Step
 from atomsync.store.commit import Receipt
 from atomsync.store.control import PREPARED, SLOTS
@@ -24,7 +26,7 @@ from atomsync.store.forward import (
 )
 from atomsync.store.history import read_journal
 from atomsync.store.recovery import CLEAN
-from atomsync.testing import Dir, File, Link, SimDisk
+from atomsync.testing import Dir, File, Link, SimDisk, VerbFailed
 from atomsync.tree.entry import DIR, FILE, Entry
 from atomsync.unit.work import UnitOfWork
 from tests.store.world import World, opened
@@ -530,3 +532,125 @@ def test_a_unit_without_a_coordinator_is_taken_forward_from_its_midst(tmp_path: 
     assert receipt.warnings == ()
     assert world.content("made-dir/inside") == b"inside"
     assert world.entry("dir") is None
+
+
+# -- somebody acts between a look and the call that it was for
+
+NAMING = {"rename_new", "exchange", "replace", "link"}
+
+
+class Racer:
+    """Acts on the disk right before calls that name ``path``: before the ``first``, and so often."""
+
+    def __init__(self, world: World, path: str, *acts: Callable[[World], object], first: int = 1) -> None:
+        self._world, self._name, self._acts = world, path.rpartition("/")[2], iter(acts)
+        self._left, self._acting = first, False
+        self.acted = 0
+
+    def __call__(self, index: int, verb: str, names: tuple[str, ...]) -> None:
+        if self._acting or verb not in NAMING or self._name not in names:
+            return
+        self._left -= 1
+        act = next(self._acts, None) if self._left <= 0 else None
+        if act is not None:
+            self._acting = True
+            act(self._world)
+            self._acting = False
+            self.acted += 1
+
+
+def create(path: str) -> Edit:
+    return lambda world: world.create(path, b"theirs")
+
+
+def unlink(path: str) -> Edit:
+    return lambda world: world.unlink(path)
+
+
+def rmdir(path: str) -> Edit:
+    def edit(world: World) -> None:
+        with world.place(path) as (at, name):
+            world.disk.rmdir(at, name)
+
+    return edit
+
+
+RACES: list[tuple[Do, str, list[Edit], bytes | None]] = [
+    # what is prepared, the path that somebody is at, what they do, what is there in the end
+    (lambda unit: unit.write("made", b"new"), "made", [create("made")], b"new"),
+    (lambda unit: unit.write("made", b"new"), "made", [create("made"), unlink("made")] * 4, b"new"),
+    (lambda unit: unit.write("file", b"new"), "file", [unlink("file")], b"new"),
+    (lambda unit: unit.write("file", b"new"), "file", [unlink("file"), create("file")] * 4, b"new"),
+    (lambda unit: unit.remove("file"), "file", [unlink("file")], None),
+    (lambda unit: unit.write("void/made", b"new"), "void/made", [rmdir("void")], None),
+]
+
+
+@pytest.mark.parametrize("traits", [{}, {"exchange": False}, {"exchange": False, "link": False}])
+@pytest.mark.parametrize(("do", "path", "acts", "left"), RACES)
+def test_a_writer_between_a_look_and_its_call_does_not_stop_a_commit(
+    simulate: Make, traits: dict[str, bool], do: Do, path: str, acts: list[Edit], left: bytes | None
+) -> None:
+    world = simulate(Dir({**BASE.names, "void": Dir({})}), **traits)
+    unit_id = prepared(world, do)
+    world.sim.hook = racer = Racer(world, path, *acts)
+    world.store().commit_prepared(unit_id)
+    world.sim.hook = None
+    assert racer.acted
+    if path == "void/made":
+        assert world.entry("void") is None
+        assert b"new" in world.all_contents()  # kept aside
+    else:
+        assert (world.entry(path) and world.content(path)) == left
+    assert (world.recover().action, world.control_names("prepared")) == (CLEAN, [])
+
+
+TAKEN_BACK: list[tuple[Do, str, Edit, set[bytes]]] = [
+    # what is committed, the path that somebody is at while it is taken back, what they do, what must be left
+    (lambda unit: unit.remove("file"), "file", create("file"), {b"old", b"theirs"}),
+    (lambda unit: unit.write("file", b"new"), "file", unlink("file"), {b"old"}),
+    (lambda unit: unit.write("made", b"new"), "made", unlink("made"), set()),
+]
+
+
+@pytest.mark.parametrize(("do", "path", "act", "left"), TAKEN_BACK)
+def test_a_writer_between_a_look_and_its_call_does_not_stop_a_rollback(
+    simulate: Make, do: Do, path: str, act: Edit, left: set[bytes]
+) -> None:
+    world = simulate(BASE)
+    called: list[str] = []
+    unit = world.unit()
+    do(unit)
+    unit.write("other", b"new")
+    unit.on_rollback(called.append, "called")
+    drift = Racer(world, "other", lambda world: world.save("other", b"saved"))  # so all is taken back
+    racer = Racer(world, path, act, first=2)  # the first call is that of the commit itself
+    world.sim.hook = lambda *call: (drift(*call), racer(*call))[-1]
+    with pytest.raises(StaleEntry):
+        unit.commit()
+    world.sim.hook = None
+    unit.rollback()
+    assert (racer.acted, called) == (1, ["called"])
+    assert world.all_contents() >= {b"saved", *left}
+    assert world.content("other") == b"saved"
+    assert world.recover().action == CLEAN
+
+
+def test_what_is_to_be_linked_and_is_gone_for_a_moment_is_drift_and_no_disk_error(simulate: Make) -> None:
+    world = simulate(BASE)
+    unit = world.unit()
+    unit.move("file", "moved")
+    struck = 0
+
+    def hook(index: int, verb: str, names: tuple[str, ...]) -> None:
+        nonlocal struck
+        if verb == "link" and not struck:
+            struck += 1
+            raise VerbFailed(errno.ENOENT)
+
+    world.sim.hook = hook
+    with pytest.raises(StaleEntry):
+        unit.flush()
+    unit.rollback()
+    assert struck == 1
+    assert world.content("file") == b"old"

@@ -1020,3 +1020,59 @@ def test_a_store_with_a_spoiled_journal_of_a_prepared_unit_is_refused_and_not_to
                 deed()
             assert refused.value.exit_status == 46
     assert world.tree() == BASE
+
+
+# -- all that is held is named, and whose journal it is
+
+
+def test_all_the_paths_that_a_prepared_unit_holds_are_named(make: Make) -> None:
+    world = make(BASE)
+    resting = prepared(world, lambda unit: (unit.write("file", b"new"), unit.write("dir/inner", b"new")))
+
+    def do(*deeds: Do) -> None:
+        with world.begin() as another:
+            for deed in deeds:
+                deed(another)
+
+    def refused(*deeds: Do) -> HeldByPrepared:
+        with pytest.raises(HeldByPrepared) as held:
+            do(*deeds)
+        return held.value
+
+    error = refused(
+        lambda unit: unit.write("other", b"free"),
+        lambda unit: unit.write("file", b"another"),
+        lambda unit: unit.write("dir/inner", b"another"),
+    )
+    assert {error.path, *error.also} == {"file", "dir/inner"}
+    assert error.exit_status == 49
+    assert resting.id in str(error)
+    assert world.dst in error.hint
+    error = refused(lambda unit: unit.remove("dir"))  # above it
+    assert (error.path, error.also) == ("dir", ())
+    assert world.tree().names.keys() == BASE.names.keys()
+
+
+def test_what_is_beside_the_paths_that_are_held_is_free(make: Make) -> None:
+    world = make(BASE)
+    prepared(world, lambda unit: unit.write("dir/inner", b"new"))
+    with world.begin() as another:
+        another.write("dir/beside", b"free")
+        another.write("other", b"free")
+        another.chmod("dir", 0o700)
+    assert world.content("dir/beside") == b"free"
+
+
+def test_a_unit_that_was_given_another_name_by_hand_is_not_trusted(make: Make) -> None:
+    world = make(BASE)
+    resting = prepared(world)
+    other = f"{resting.id[:-3]}{(int(resting.id[-3:]) + 1) % 1000:03}"
+    with world.place(f".atomsync/prepared/{resting.id}") as (at, name):
+        world.disk.rename_new(at, name, at, other)
+    store = world.store(resolver=lambda _: True)
+    for deed in (store.prepared, store.recover, lambda: store.commit_prepared(other)):
+        with pytest.raises(JournalError) as refused:
+            deed()
+        assert refused.value.exit_status == 46
+    assert world.content("file") == b"old"
+    assert world.control_names("prepared") == [other]
