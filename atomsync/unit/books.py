@@ -146,7 +146,7 @@ class Books:
         return gone
 
     def roll_back(self, mark: int) -> set[str]:
-        """The books as they were at ``mark``, whose savepoint is over. Returns slots nobody wants any more."""
+        """The books as they were at ``mark``, whose savepoint is over. Returns slots nobody wants."""
         undone = self._undo[mark:]
         gone = self._slots_at(undone)
         while len(self._undo) > mark:

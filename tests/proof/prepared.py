@@ -81,7 +81,7 @@ def prepare(world: World, coordinator: str = SOMEBODY, **options: Any) -> tuple[
         unit = UnitOfWork(world.store(**options), source=origin)
         try:
             tree = unit.session.control.tree
-            unit.register_all(Comparer(origin.cursor, tree, RULES, {}, 0, Progress()).run().changes)
+            unit._register_all(Comparer(origin.cursor, tree, RULES, {}, 0, Progress()).run().changes)
             return unit, unit.prepare(coordinator)
         except BaseException:
             with contextlib.suppress(AtomSyncError, OSError):

@@ -76,7 +76,7 @@ VERBS: dict[str, tuple[st.SearchStrategy[Any], ...]] = {
 # Of a savepoint; verbs that only look, or are others by another name; those that end a unit.
 INNER = {"release", "undo"}
 LOOKS = {"exists", "digest", "listdir", "walk", "on_rollback"}
-SAME = {"register_all", "register_dirty", "register_removed", "begin"}
+SAME = {"register_dirty", "register_removed", "begin"}
 END = {"commit", "rollback", "prepare", "close"}
 verbs = st.sampled_from(sorted(VERBS)).flatmap(lambda name: st.tuples(st.just(name), *VERBS[name]))
 edits = st.builds(
