@@ -1,7 +1,7 @@
 """The control directory: where a store keeps its lock, its unfinished unit, its history.
 
 .atomsync/            0700, ours, on the destination's own filesystem
-  lock                flock for as long as a process works on the store; its text names the holder
+  lock                flock for a commit or a recovery, and for the whole of a push; its text names the holder
   pending/<n>/        units that are being staged, locked (flock) by whoever stages: without a lock, waste
   unit/               at most one unit that is being committed; that it exists means: recovery is needed
     journal           append only; synced whole before the unit gets this place

@@ -30,7 +30,7 @@ _WRITE_BYTES = 1 << 20
 
 
 class SealedUnit(NamedTuple):
-    """A unit whose stage and journal are durable. Only ``seal`` and recovery's reader make one.
+    """A unit whose stage and journal are durable. Only ``seal`` makes one.
 
     ``steps`` carry deep entries (with generation); ``commit_record`` goes into the journal at ``commit_at``.
     """

@@ -32,6 +32,9 @@ LAYERS = (
     "forged",
     "fuzz",
     "at once",
+    "prepared",
+    "crowd",
+    "both",
 )
 MUTANTS = "mutants"
 
