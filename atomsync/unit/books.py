@@ -148,7 +148,7 @@ class Books:
     def roll_back(self, mark: int) -> set[str]:
         """The books as they were at ``mark``, whose savepoint is over. Returns slots nobody wants."""
         undone = self._undo[mark:]
-        gone = self._slots_at(undone)
+        gone = self._slots_at(undone) | _slots(before.content for before in undone)
         while len(self._undo) > mark:
             path, change, content, forced = self._undo.pop()
             self._set(path, change, content)

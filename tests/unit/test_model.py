@@ -268,6 +268,7 @@ def test_a_unit_sees_at_any_moment_what_it_will_make(
 
 
 @slow
+@example(start=FULL, doing=[("begin",), ("write", "b", b""), ("write", "b", b"1"), ("undo",)])
 @given(start=simple, doing=nested)
 def test_a_unit_reads_what_it_wrote_and_commits_it(base: Path, start: list[Verb], doing: list[Verb]) -> None:
     world, unit, _, after = run(base, start, doing, seen=True, read=True)
