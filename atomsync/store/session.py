@@ -178,8 +178,15 @@ class Session:
             stage.close()
         self.committed = True
         warnings = self._retire(sealed)
-        found = self.receipt(sealed.header, sealed.steps, window_ms, warnings)
-        return found._replace(bytes=stage.bytes_staged, swap_class=swap_class)
+        return Receipt(
+            sealed.header.id,
+            *committing.counts(sealed.steps),
+            stage.bytes_staged,
+            window_ms,
+            swap_class,
+            sealed.durability,
+            tuple(warnings),
+        )
 
     def commit_prepared(self, unit_id: str) -> Receipt:
         """See ``prepared.commit_prepared``. Needs the lock."""
@@ -204,7 +211,7 @@ class Session:
     def receipt(
         self, header: Header, steps: tuple[Step, ...], window_ms: float, warnings: Iterable[str] = ()
     ) -> Receipt:
-        """Of a unit that is committed."""
+        """Of a prepared unit that is committed."""
         swap_class = self.control.capabilities.swap_class
         durability = self.store.options.durability
         staged = bytes_in(steps)
