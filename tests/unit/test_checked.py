@@ -472,7 +472,7 @@ def raising(*_: object, **__: object) -> Any:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("where", ["manifest", "prune", "receipt"])
+@pytest.mark.parametrize("where", ["manifest", "prune", "retire"])
 @pytest.mark.parametrize("exclusive", [False, True])
 def test_an_interrupt_while_it_tidies_up_leaves_the_unit_committed(
     make: Make, monkeypatch: pytest.MonkeyPatch, where: str, exclusive: bool
@@ -482,7 +482,7 @@ def test_an_interrupt_while_it_tidies_up_leaves_the_unit_committed(
     place, name = {
         "manifest": (Manifest, "apply"),
         "prune": ("atomsync.store.session", "prune"),
-        "receipt": (Session, "receipt"),
+        "retire": (Session, "_retire"),
     }[where]
     with pytest.raises(KeyboardInterrupt), UnitOfWork(world.store(), exclusive=exclusive) as unit:
         unit.write("file", b"new")
@@ -493,7 +493,7 @@ def test_an_interrupt_while_it_tidies_up_leaves_the_unit_committed(
             unit.commit()
     assert (unit.state, called) == (state.COMMITTED, [])
     assert world.content("file") == b"new"
-    assert world.recover().action == (FINISHED if where == "receipt" else CLEAN)
+    assert world.recover().action == (FINISHED if where == "retire" else CLEAN)
     check_sound(world)
 
 
