@@ -1,12 +1,12 @@
 """The journal: a sealed unit as bytes, and back. Pure; one codec for seal, recovery and history.
 
     frame   = magic "atsj", version, type, payload length, payload, xxh3-128
-    journal = BEGIN [PREPARED] (STEP (INSIDE | DISPLACED)*)* END  [COMMIT]  zeros
+    journal = BEGIN [PREPARED] [ABOUT] (STEP (INSIDE | DISPLACED)*)* END  [COMMIT]  zeros
 
 The digest of a frame covers the unit's id, the frame's number, its type and payload: an old record in a
 reused block, or one moved to another place, does not pass. END counts the steps. Behind END the
 file holds zeros, so that COMMIT later needs no new block. PREPARED says that another party decides, and
-holds the name under which it is asked.
+holds the name under which it is asked; ABOUT is what else is good to know (``about``).
 
 What reads wrong is never guessed at: JournalError, and the store stays as it is. Only the space for
 COMMIT may hold anything that a torn write leaves; that means: not committed.
@@ -15,22 +15,23 @@ COMMIT may hold anything that a torn write leaves; that means: not committed.
 from __future__ import annotations
 
 import json
-import os
 import struct
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple, TypeGuard
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import xxhash
 
 from atomsync.errors import JournalError
 from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Members, Step
+from atomsync.store.about import ABOUT_MAX_BYTES, About, is_about, is_text
 from atomsync.store.unit_id import is_unit_id
 from atomsync.tree.entry import DIR, FILE, LINK, OTHER, Entry
 from atomsync.tree.path import ancestors, is_reserved
 
 MAGIC, VERSION = b"atsj", 1
-BEGIN, STEP, INSIDE, DISPLACED, END, COMMIT, PREPARED = 1, 2, 3, 4, 5, 6, 7
+BEGIN, STEP, INSIDE, DISPLACED, END, COMMIT, PREPARED, ABOUT = 1, 2, 3, 4, 5, 6, 7, 8
 _HEAD = struct.Struct("<4sBBHI")
 _DIGEST_BYTES = 16
 _PAYLOAD_MAX_BYTES = 1 << 20
@@ -62,6 +63,10 @@ class Header(NamedTuple):
     message: str
     encoding: str = "utf-8"
     coordinator: str | None = None  # who decides about a prepared unit ("": whoever prepared it)
+    about: About = MappingProxyType({})
+
+
+_BEGIN_FIELDS = 5  # of the header, in BEGIN; the others have records of their own
 
 
 class Journal(NamedTuple):
@@ -82,9 +87,11 @@ def encode(header: Header, steps: tuple[Step, ...]) -> tuple[bytearray, int, byt
         out.extend(_frame(header.id, number, kind, text))
         number += 1
 
-    put(BEGIN, header._replace(encoding=sys.getfilesystemencoding())[:-1])
+    put(BEGIN, header._replace(encoding=sys.getfilesystemencoding())[:_BEGIN_FIELDS])
     if header.coordinator is not None:
         put(PREPARED, header.coordinator)
+    if header.about:
+        put(ABOUT, dict(header.about))
     for step in steps:
         put(STEP, step._replace(inside=(), displaced=()))
         for kind, members in ((INSIDE, step.inside), (DISPLACED, step.displaced)):
@@ -117,8 +124,10 @@ def decode(data: bytes) -> Journal:
             displaced.clear()
 
     for number, (kind, payload, end) in enumerate(frames, 2):  # noqa: B007  # both are used behind it
-        if kind == PREPARED and number == 2 and _is_text(payload):
+        if kind == PREPARED and number == 2 and is_text(payload):
             header = header._replace(coordinator=payload)
+        elif kind == ABOUT and number == (2 if header.coordinator is None else 3) and is_about(payload):
+            header = header._replace(about=payload)
         elif kind == STEP:
             finished()
             steps.append(_step(payload, len(steps)))
@@ -185,6 +194,8 @@ def _frames(data: bytes) -> Iterator[tuple[int, Any, int]]:
             unit_id = _unit_id(payload)
         if data[end - _DIGEST_BYTES : end] != _digest(unit_id, number, kind, payload):
             raise _bad(f"the digest of record {number} does not match")
+        if kind == ABOUT and length > ABOUT_MAX_BYTES:
+            raise _bad(f"record {number} is longer than one of its type can be")
         yield kind, _json(payload), end
         at, number = end, number + 1
 
@@ -205,7 +216,7 @@ def _unit_id(payload: bytes) -> str:
 
 
 def _header(payload: Any) -> Header:
-    if not isinstance(payload, list) or len(payload) != len(Header._fields) - 1:
+    if not isinstance(payload, list) or len(payload) != _BEGIN_FIELDS:
         raise _bad("BEGIN has other fields")
     header = Header(*payload)
     if not all(isinstance(value, kind) for value, kind in zip(header, (str, int, int, str, str))):
@@ -247,7 +258,7 @@ def _members(payload: Any, top: str) -> Members:
 
 def _path(path: object) -> str:
     """Anything that could lead out of the destination, or into the control directory, is refused."""
-    if not _is_text(path) or "\0" in path:
+    if not is_text(path) or "\0" in path:
         raise _bad("a path is not a path")
     if path and any(name in ("", ".", "..") or is_reserved(name) for name in path.split("/")):
         raise _bad("a path leads out of the destination")
@@ -259,23 +270,12 @@ def _entry(fields: Any) -> Entry | None:
         return None
     entry = Entry(*fields)
     numbers = (*entry[1:6], *entry[7:11])
-    if entry.kind not in _KINDS or not _is_text(entry.target) or not isinstance(entry.digest, str):
+    if entry.kind not in _KINDS or not is_text(entry.target) or not isinstance(entry.digest, str):
         raise TypeError
     for value, (least, most) in zip(numbers, _RANGES):
         if type(value) is not int or not least <= value <= most:
             raise TypeError
     return entry
-
-
-def _is_text(value: object) -> TypeGuard[str]:
-    """Whether the system can be asked for it: only the surrogates that stand for bytes have any."""
-    if not isinstance(value, str):
-        return False
-    try:
-        os.fsencode(value)
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _chunks(members: Members) -> Iterator[Members]:

@@ -7,6 +7,7 @@ import functools
 import time
 import warnings
 from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from atomsync.errors import AtomSyncError, RootReplaced, StoreLocked, from_oserror, reported
@@ -14,6 +15,7 @@ from atomsync.plan.guards import bytes_entering, bytes_in, check_mounts, check_n
 from atomsync.plan.plan import Plan
 from atomsync.plan.step import Step
 from atomsync.store import commit as committing
+from atomsync.store.about import About, recorded
 from atomsync.store.barrier import FULL
 from atomsync.store.commit import Receipt
 from atomsync.store.control import PENDING, PREPARED, Control
@@ -143,13 +145,15 @@ class Session:
         checked_ns: int | None = None,
         message: str = "",
         coordinator: str | None = None,
+        about: About = MappingProxyType({}),
     ) -> SealedUnit:
         """See ``seal.seal``. ``checked_ns``: when the sources were last seen unchanged. With a
-        ``coordinator`` the unit then rests as prepared. Needs the lock."""
+        ``coordinator`` the unit then rests as prepared. ``about``: see there. Needs the lock."""
         self.progress.phase("seal")
         now = time.time_ns()
         checked = now if checked_ns is None else checked_ns
-        header = Header(self._new_id(now), now, checked, message, coordinator=coordinator)
+        known = recorded(about)
+        header = Header(self._new_id(now), now, checked, message, coordinator=coordinator, about=known)
         options = self.store.options
         try:
             check_not_held(self.control, plan.steps, self.store.held)

@@ -7,12 +7,13 @@ import functools
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import NamedTuple
 
 from atomsync.errors import InDoubt, SourceUnstable, UnitStateError, UsageError, from_oserror
 from atomsync.plan.plan import normal_form
 from atomsync.store import status
+from atomsync.store.about import About
 from atomsync.store.commit import Receipt
 from atomsync.store.copying import Source
 from atomsync.store.prepared import PreparedUnit
@@ -62,15 +63,18 @@ class UnitOfWork(Changing):
         *,
         source: Source | None = None,
         message: str = "",
+        about: About = MappingProxyType({}),
         progress: Progress | None = None,
         exclusive: bool = False,
         listeners: Iterable[events.Listeners] = (),
     ) -> None:
-        """``source``: where files registered without content are copied from, by the same path. ``message``:
-        kept with the unit in the history. ``listeners``: besides the store's own."""
+        """``source``: where files registered without content are copied from, by the same path. ``message``
+        and ``about`` (see ``store.about``) are kept with the unit in the history; both may be set until it
+        is committed. ``listeners``: besides the store's own."""
         super().__init__(Turn(store, progress, exclusive=exclusive), source)
         _check_text("message", message)
         self.store, self.source, self.message = store, source, message
+        self.about = about
         self.unstable: tuple[str, ...] = ()
         self.checked_ns: int | None = None
         self._heard_by = (*([store] if isinstance(store, events.Listeners) else []), *listeners)
@@ -281,7 +285,11 @@ class UnitOfWork(Changing):
                 if not self._plan:
                     return None
             sealed = session.seal(
-                self._plan, checked_ns=self.checked_ns, message=self.message, coordinator=coordinator
+                self._plan,
+                checked_ns=self.checked_ns,
+                message=self.message,
+                coordinator=coordinator,
+                about=self.about,
             )
             if verb == COMMIT:
                 try:

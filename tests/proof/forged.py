@@ -26,7 +26,7 @@ from tests.proof.figures import Outcome
 from tests.proof.scenario import Scenario
 from tests.store.world import World
 
-BEGIN, STEP, INSIDE, DISPLACED, END, COMMIT = range(1, 7)
+BEGIN, STEP, INSIDE, DISPLACED, END, COMMIT, PREPARED, ABOUT = range(1, 9)
 Records = list[tuple[int, Any]]
 _HEAD = struct.Struct("<4sBBxxI")
 

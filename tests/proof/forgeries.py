@@ -8,11 +8,13 @@ from typing import Any
 
 from tests.proof.figures import Outcome
 from tests.proof.forged import (
+    ABOUT,
     BEGIN,
     COMMIT,
     DISPLACED,
     END,
     INSIDE,
+    PREPARED,
     STEP,
     Records,
     Trial,
@@ -57,6 +59,10 @@ BAD_IDS: tuple[Any, ...] = (
     *("", "../../etc", "a/b", "0", "-", "99999999-999999-999", "20261121-090403-542/..", "1" * 300),
     *(7, None),
 )
+BAD_ABOUTS: tuple[Any, ...] = (
+    *([], None, "who", 7, {"a": [1]}, {"a": True}, {"a": 1.5}, {"a": "\ud800"}, {"\ud800": 1}),
+    *({"a": {"b": {"c": {}}}}, {"a": 1 << 70}, {"a": "x" * (1 << 16)}, {str(name): 1 for name in range(65)}),
+)
 BAD_HEADERS: tuple[Any, ...] = ([], {}, None, "x", 5, [[]])
 
 
@@ -77,7 +83,7 @@ def crowded(records: Records, count: int) -> bytes:
 
 def _forged(records: Records) -> Iterator[tuple[str, bytes]]:
     """Every forgery, made of the records of a journal that is right; with COMMIT and without."""
-    for forge in (_places, _members, _shapes, _order, _entries):
+    for forge in (_places, _members, _shapes, _order, _entries, _abouts):
         for name, forged in forge(records):
             for committed in (False, True):
                 yield name + (", committed" if committed else ""), written(forged, committed=committed)
@@ -176,6 +182,15 @@ def _order(records: Records) -> Forged:
     yield "a step behind END", [*records, records[swaps[0]]]
     for kind in (0, 7, 255):
         yield f"a record of type {kind}", [records[0], (kind, b""), *records[1:]]
+
+
+def _abouts(records: Records) -> Forged:
+    begin, about, *rest = records
+    for bad in BAD_ABOUTS:
+        yield f"ABOUT holds {str(bad)[:40]}", [begin, (ABOUT, bad), *rest]
+    yield "ABOUT twice", [begin, about, about, *rest]
+    yield "ABOUT before PREPARED", [begin, about, (PREPARED, ""), *rest]
+    yield "ABOUT behind a step", [begin, rest[0], about, *rest[1:]]
 
 
 def _frames(records: Records) -> Iterator[tuple[str, bytes]]:

@@ -84,6 +84,42 @@ def test_the_journal_is_written_as_the_format_says() -> None:
     assert decode(written(*records, (5, len(STEPS)))).steps == STEPS
 
 
+ABOUT = {
+    "who": "me@here",
+    "source": {"path": "/\udcff", "identity": {"ino": 1 << 63, "type": "ext4"}},
+    "destination": None,
+}
+
+
+@pytest.mark.parametrize("coordinator", [None, "a ledger"])
+def test_what_is_known_about_a_unit_reads_back(coordinator: str | None) -> None:
+    header = HEADER._replace(about=ABOUT, coordinator=coordinator)
+    assert decode(bytes(encode(header, STEPS)[0])).header == as_read(header)
+    before = [] if coordinator is None else [(7, coordinator)]
+    assert decode(written(*before, (8, ABOUT), (2, STEPS[2]), (5, 1))).header.about == ABOUT
+
+
+def test_a_journal_that_says_nothing_about_its_unit_is_read_as_ever() -> None:
+    assert decode(written((2, STEPS[2]), (5, 1))).header.about == {}
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        *([(8, bad)] for bad in ([], None, "who", {"a": [1]}, {"a": True}, {"a": 0.5}, {"a": 1 << 70})),
+        *([(8, bad)] for bad in (b"", {"a": {"b": {"c": {}}}}, {"a": "\ud800"}, {"\ud800": 1})),
+        [(8, {str(name): name for name in range(65)})],
+        [(8, {"a": "x" * (1 << 16)})],
+        [(8, {}), (8, {})],
+        [(8, {}), (7, "")],
+        [(2, STEPS[2]), (8, {})],
+    ],
+    ids=lambda records: str(records)[:40],
+)
+def test_what_cannot_be_said_about_a_unit_is_refused(records: list[tuple[int, Any]]) -> None:
+    refusal(written(*records, (5, sum(kind == 2 for kind, _ in records))))
+
+
 names = (
     st.binary(min_size=1, max_size=8)
     .map(os.fsdecode)
@@ -485,7 +521,7 @@ json_values = st.recursive(
 
 
 @settings(max_examples=300)
-@given(json_values, st.sampled_from([1, 2, 3, 4, 5]))
+@given(json_values, st.sampled_from([1, 2, 3, 4, 5, 7, 8]))
 def test_arbitrary_json_in_a_record_is_read_or_refused_but_never_crashes(payload: Any, kind: int) -> None:
     step = (2, [CREATE, "a", None, D, [], [], "0"])
     for data in (

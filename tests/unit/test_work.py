@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -876,3 +877,31 @@ def test_the_message_is_kept_with_the_unit(make: Make) -> None:
     receipt = unit.commit()
     with opened(world) as control:
         assert read_journal(control, "history", receipt.unit_id).header.message == "spring cleaning"
+
+
+def test_what_is_known_about_a_unit_is_kept_with_it_and_who_made_it(make: Make) -> None:
+    from atomsync.store.history import read_journal
+    from tests.store.world import opened
+
+    world = make(BASE)
+    unit = UnitOfWork(world.store(), about={"source": {"path": "/srv", "identity": {"ino": 7}}})
+    unit.remove("dir")
+    receipt = unit.commit()
+    with opened(world) as control:
+        about = read_journal(control, "history", receipt.unit_id).header.about
+    assert about["source"] == {"path": "/srv", "identity": {"ino": 7}}
+    user, _, host = about["who"].partition("@")
+    assert user == pwd.getpwuid(os.geteuid()).pw_name
+    assert host == os.uname().nodename
+
+
+@pytest.mark.parametrize("about", [{"a": [1]}, {"a": "\ud800"}, {"a": "x" * (1 << 16)}])
+def test_what_a_journal_cannot_say_about_a_unit_is_refused(make: Make, about: dict[str, Any]) -> None:
+    world = make(BASE)
+    before = world.tree()
+    unit = UnitOfWork(world.store(), about=about)
+    unit.remove("dir")
+    with pytest.raises(UsageError, match="cannot record this"):
+        unit.commit()
+    unit.rollback()
+    assert world.tree() == before
