@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from atomsync.cli.quantities import most
 from atomsync.errors import UsageError
 from atomsync.store.options import KEEP_UNITS
+from atomsync.sync.drift import KEEP, OVERWRITE, REFUSE
 from atomsync.tree.filters import exclude_line, include_line
 from atomsync.tree.path import shown
 
@@ -81,6 +83,32 @@ def state_dir_option(command: Any) -> Any:
 _PAIR = (
     click.option(
         "--delete", is_flag=True, help="Also remove from DST what SRC does not have. Default: remove nothing."
+    ),
+    click.option(
+        "--max-delete",
+        type=most,
+        metavar="N|P%",
+        help="Refuse a unit that removes more than N entries, or P percent; or empties as many files. "
+        "Default: half of all, and more than 10.",
+    ),
+    click.option(
+        "--on-drift",
+        type=click.Choice([OVERWRITE, REFUSE, KEEP]),
+        default=OVERWRITE,
+        show_default=True,
+        help="What to do with paths that somebody else changed in DST since the last unit.",
+    ),
+    click.option("--expect-store", is_flag=True, help="Refuse a DST to which no unit was ever committed."),
+    click.option(
+        "--accept-roots",
+        is_flag=True,
+        help="SRC and DST are what they are meant to be, though they are not what the last unit saw.",
+    ),
+    click.option(
+        "--last",
+        multiple=True,
+        metavar="PATTERN",
+        help="Make what matches visible after all else (gitignore pattern), say index.html.",
     ),
     click.option(
         "-c", "--checksum", is_flag=True, help="Compare files by content instead of by size and mtime."

@@ -48,6 +48,11 @@ def command(
     state_dir: str | None,
     keep: int,
     message: str,
+    last: tuple[str, ...],
+    max_delete: str | None,
+    on_drift: str,
+    accept_roots: bool,
+    expect_store: bool,
     verbose: bool,
     quiet: bool,
     as_json: bool,
@@ -81,6 +86,11 @@ def command(
             state_dir=state_dir,
             keep=keep,
             message=message,
+            last=last,
+            max_delete=max_delete,
+            on_drift=on_drift,
+            accept_roots=accept_roots,
+            expect_store=expect_store,
             progress=progress,
         )
     try:

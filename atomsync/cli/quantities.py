@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 import click
 
+from atomsync.errors import UsageError
+from atomsync.plan.limit import limit_of
+
 _SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_S = 366 * 86400.0
 _BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
@@ -58,6 +61,17 @@ def batch(value: Any) -> Batch:
             raise click.BadParameter(f"{value!r} is no size such as 20000 (paths), 500MB or 20000,500MB.")
         found[kind] = amount
     return Batch(**found)
+
+
+def most(value: Any) -> str:
+    """How much may be removed, ``100`` or ``20%``; checked here, read where it is used."""
+    try:
+        limit_of(value)
+    except UsageError as error:
+        raise click.BadParameter(
+            f"{value!r} is neither a number such as 100 nor a share such as 20%."
+        ) from error
+    return str(value)
 
 
 def address(value: Any) -> tuple[str, int]:

@@ -59,6 +59,8 @@ def _told(report: Report, *, verbose: bool) -> Iterator[tuple[str, dict[str, obj
         yield "left-out", {"path": path, "kind": kind}
     for path in report.skipped:
         yield "skipped", {"path": path}
+    for drifted in report.drifted:
+        yield "drift", {**drifted._asdict(), "kept": report.kept}
     common = {
         "unchanged": report.unchanged,
         "seconds": round(report.seconds, 6),

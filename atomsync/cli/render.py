@@ -12,6 +12,7 @@ from atomsync.plan.change import Change
 from atomsync.store.prepared import PreparedUnit
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.store.status import Status
+from atomsync.sync.drift import listed
 from atomsync.sync.push import Report
 from atomsync.tree.entry import DIR, LINK, Entry
 from atomsync.tree.path import shown
@@ -84,11 +85,23 @@ def notices(report: Report) -> Iterator[str]:
     if report.skipped:
         moving = [shown(path or ".") for path in report.skipped]
         yield f"left as they are, they kept changing: {_some(moving)}"
+    if report.drifted:
+        yield f"drift: {_of_drift(report)}: {listed(report.drifted)}"
     if report.receipt is not None:
         for warning in report.receipt.warnings:
             yield f"warning: {warning}"
         if report.receipt.swap_class != "exchange":
             yield f"note: this filesystem cannot exchange two names; used {report.receipt.swap_class}"
+
+
+def _of_drift(report: Report) -> str:
+    count = "1 path" if len(report.drifted) == 1 else f"{len(report.drifted):,} paths"
+    what = f"somebody else changed {count} here since the last unit"
+    if report.kept:
+        return f"{what}; left as they are"
+    if report.receipt is None:
+        return f"{what}, which this would overwrite"
+    return f"{what}; what was there is in the history of unit {report.receipt.unit_id}"
 
 
 def recovery(found: Recovery) -> Iterator[str]:

@@ -6,15 +6,19 @@ import gc
 from collections.abc import Callable, Collection
 
 from atomsync.errors import RootReplaced
-from atomsync.follow.ground import Ground, identity
+from atomsync.follow.ground import Ground
 from atomsync.follow.watching import WatchOptions
 from atomsync.fs.capabilities import Capabilities
+from atomsync.fs.identity import identity
 from atomsync.fs.posix import PosixDisk
+from atomsync.plan.limit import limit_of
 from atomsync.store.progress import Progress
 from atomsync.sync.compare import Comparison, Rules
+from atomsync.sync.known import about, check_known, check_store
 from atomsync.sync.look import Look
 from atomsync.sync.phases import Phases
-from atomsync.sync.push import Report, committed, opened_source, ownership
+from atomsync.sync.push import Report, committed, later, opened_source, ownership
+from atomsync.sync.safety import Safety
 from atomsync.sync.settle import Heard, settle_look
 from atomsync.unit.store import open_store
 from atomsync.unit.work import UnitOfWork
@@ -41,6 +45,9 @@ class Carrier:
         self._since, self._progress = since, progress
         self._time_step_ns = 1
         self._able: Capabilities | None = None  # of the destination stood on
+        self._order = later(options.last)
+        self._safety = Safety(limit_of(options.max_delete), options.on_drift).checked()
+        self.accepts_roots = options.accept_roots
         self._store = open_store(
             destination,
             durability=options.durability,
@@ -58,10 +65,17 @@ class Carrier:
         look = Look(batch.looks, batch.held, batch.moves, options.batch_bytes, wary)
         phases = Phases(self._progress)
         self._must_stand()  # before the store is opened: where none is, one would be made
+        if options.expect_store and self._ground.destination is None:
+            check_store(self._store)
         with (
             opened_source(PosixDisk(), self._source) as origin,
             UnitOfWork(
-                self._store, source=origin, message=options.message, progress=phases, exclusive=True
+                self._store,
+                source=origin,
+                message=options.message,
+                progress=phases,
+                exclusive=True,
+                last=self._order,
             ) as unit,
         ):
             self._ground.must_be_source(origin.root)
@@ -70,6 +84,9 @@ class Carrier:
             self._ground.must_be_destination(control.root, fresh=fresh)
             if self._ground.destination is not None and self._able is not None:
                 control.adopt(self._able)
+            unit.about = about(self._source, origin.root, control.root)
+            if self._ground.destination is None and not self.accepts_roots:
+                check_known(unit.session.manifest, unit.about, self._store.path)
             rules = self.rules(skipped, resting=resting)
 
             def heard(found: Comparison) -> Heard:
@@ -77,7 +94,7 @@ class Carrier:
                 since = self._since(batch, found)
                 return since if resting else since._replace(written=frozenset())
 
-            settled = settle_look(unit, origin, rules, look, phases, heard)
+            settled = settle_look(unit, origin, rules, look, phases, heard, self._safety)
             self._time_step_ns = unit.session.manifest.time_step_ns
             self._able = control.capabilities
             found = self._ground.destination or identity(control.root)

@@ -9,58 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from atomsync.errors import RootError, RootReplaced, from_oserror
-from atomsync.fs.mounts import Mount, below, mount_of, mounts
-from atomsync.fs.posix import PosixDisk
+from atomsync.fs.identity import Filesystem, Identity, identity
+from atomsync.fs.mounts import Mount, below, mounts
 from atomsync.tree.path import ancestors, shown
 from atomsync.watch.filesystems import why_silent
 
 _SOURCE, _DESTINATION = "source", "destination"
-
-
-class Filesystem(NamedTuple):
-    """A filesystem at a place, so that it is known again. ``number`` is f_fsid, 0 if it has none: device
-    numbers are given anew, an unmounted tmpfs and the next one have the same. ``point`` and ``root``: where
-    it is mounted, and what of it; "" where that cannot be told."""
-
-    device: int
-    number: int
-    point: str
-    root: str
-
-    def same(self, other: Filesystem) -> bool:
-        by_number = self.number and other.number
-        alike = self.number == other.number if by_number else self.device == other.device
-        return alike and (self.point, self.root) == (other.point, other.root)
-
-
-class Identity(NamedTuple):
-    """A directory, so that it is known again. ``generation`` tells it from a later one that got the same
-    inode number; 0 where that cannot be told."""
-
-    ino: int
-    generation: int
-    filesystem: Filesystem
-
-    def same(self, other: Identity) -> bool:
-        born = not (self.generation and other.generation) or self.generation == other.generation
-        return self.ino == other.ino and born and self.filesystem.same(other.filesystem)
-
-
-def identity(path: str | int, table: Iterable[Mount] | None = None) -> Identity:
-    """Of a directory by path (links followed) or descriptor. Raises OSError."""
-    disk = PosixDisk()
-    fd = path if isinstance(path, int) else disk.open_root(path)
-    try:
-        found, mount = disk.fstat(fd), mount_of(fd, table)
-        place = (mount.point, mount.root) if mount is not None else ("", "")
-        filesystem = Filesystem(found.st_dev, os.statvfs(fd).f_fsid, *place)
-        return Identity(found.st_ino, disk.generation(fd, "."), filesystem)
-    finally:
-        if fd != path:
-            disk.close(fd)
 
 
 class Ground:
@@ -178,4 +134,4 @@ def is_outside(path: str, excludes: Callable[[str], bool] | None) -> bool:
 def _seen(source: str, path: str, mount: Mount) -> Filesystem:
     """A server that does not answer must not hold us up: what may be on one is known by its device alone."""
     number = 0 if why_silent(mount) else os.statvfs(os.path.join(source, path)).f_fsid
-    return Filesystem(mount.device, number, mount.point, mount.root)
+    return Filesystem(mount.device, number, mount.point, mount.root, mount.fs_type)

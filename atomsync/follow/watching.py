@@ -7,6 +7,7 @@ from typing import NamedTuple
 from atomsync.store.barrier import FULL
 from atomsync.store.options import KEEP_UNITS
 from atomsync.store.seal import READBACK
+from atomsync.sync.drift import OVERWRITE
 from atomsync.sync.settle import FAIL
 from atomsync.tree.filters import Filters
 
@@ -40,6 +41,11 @@ class WatchOptions(NamedTuple):
     state_dir: str | None = None
     keep: int = KEEP_UNITS
     message: str = ""
+    last: tuple[str, ...] = ()
+    max_delete: str | None = None
+    on_drift: str = OVERWRITE
+    accept_roots: bool = False
+    expect_store: bool = False
     settle_s: float = 0.1
     max_wait_s: float = 2.0
     batch_paths: int = 50_000

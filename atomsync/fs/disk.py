@@ -81,6 +81,11 @@ class Disk(Protocol):
         """A number that tells an inode from a later one with the same number; 0 if unknown."""
 
     def space(self, fd: int) -> Space: ...
+    def may_change_names(self, fd: int) -> bool:
+        """Whether we may make and remove names in this directory, as far as owner and mode tell."""
+
+    def is_pinned(self, at: int, name: str) -> bool:
+        """Whether it bears a flag (immutable, append-only) that forbids to change or rename it."""
 
     # -- content
     def pread(self, fd: int, size: int, offset: int, /) -> bytes:

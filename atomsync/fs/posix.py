@@ -24,7 +24,8 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
-_AT_EMPTY_PATH = 0x1000
+_AT_EMPTY_PATH, _AT_SYMLINK_NOFOLLOW = 0x1000, 0x100
+_PINNED = 0x10 | 0x20  # STATX_ATTR_IMMUTABLE, STATX_ATTR_APPEND
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 # Filesystems whose syncfs was measured or is documented to flush and to report write errors.
 # FUSE servers may answer 0 without doing anything, so everything else gets fsync per file. Nor are the
@@ -116,6 +117,22 @@ class PosixDisk:
             found.f_namemax,
             bool(found.f_flag & os.ST_RDONLY),
         )
+
+    def may_change_names(self, fd: int) -> bool:
+        return os.access(
+            ".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=os.access in os.supports_effective_ids
+        )
+
+    def is_pinned(self, at: int, name: str) -> bool:
+        found = ctypes.create_string_buffer(256)  # struct statx; stx_attributes is at offset 8
+        try:
+            _call("statx", at, os.fsencode(name), _AT_SYMLINK_NOFOLLOW, 0, found)
+        except OSError as error:
+            if error.errno == errno.ENOSYS:
+                return False
+            raise
+        (attributes,) = struct.unpack_from("Q", found, 8)
+        return bool(attributes & _PINNED)
 
     # -- content
     def write(self, fd: int, data: bytes, offset: int) -> None:

@@ -7,12 +7,15 @@ from collections.abc import Collection, Iterable
 
 from atomsync.errors import DestinationLimit, GuardTripped, NoSpace
 from atomsync.fs.disk import Space
+from atomsync.fs.folding import Folding
 from atomsync.plan.change import Change
+from atomsync.plan.limit import Limit, share
 from atomsync.plan.step import META, Step
 from atomsync.tree.entry import DIR, FILE, Entry
 from atomsync.tree.path import shown
 
 _SHOWN_MAX = 10
+_MEANT = "If that is meant, say so once: atomsync push --delete --max-delete 100% SRC DST"
 
 
 def check_names(steps: Iterable[Step], name_max: int) -> None:
@@ -30,6 +33,22 @@ def check_names(steps: Iterable[Step], name_max: int) -> None:
         )
         error.path = too_long[0]
         raise error
+
+
+def check_collapse(steps: Iterable[Step], folding: Folding) -> None:
+    """GuardTripped if two names that enter one directory are one name at the destination."""
+    if not folding.folds:
+        return
+    seen: dict[tuple[str, str], str] = {}
+    for path, _ in _entering(steps):
+        parent, _, name = path.rpartition("/")
+        other = seen.setdefault((parent, folding.key(name)), path)
+        if other != path:
+            raise GuardTripped(
+                f"{shown(other)} and {shown(path)} would be one file at the destination",
+                "its filesystem takes their names for the same (case, or the form of Unicode)",
+                "Rename one of them, or leave it out with --exclude.",
+            )
 
 
 def check_mounts(steps: Iterable[Step], mounts: Collection[str]) -> None:
@@ -96,6 +115,53 @@ def check_displaced(changes: Collection[Change], protected: Collection[str], *, 
                 f"it holds excluded paths: {_listed(kept)}",
                 "Remove or move these by hand, or change the patterns.",
             )
+
+
+def check_losses(
+    changes: Collection[Change], total: int, limit: Limit, *, source_is_empty: bool, wary: bool = False
+) -> None:
+    """GuardTripped if a unit takes more away than ``limit`` allows, of ``total`` entries at the destination.
+
+    Taken away is what is removed, and what a file without content replaces. Whatever the default limit says,
+    an empty source removes nothing: far more often a disk is not mounted. ``wary``: nor may a source that
+    is another directory than before remove most of the destination.
+    """
+    removed = [change.path for change in changes if change.new is None]
+    if source_is_empty and removed and not limit.given:
+        raise GuardTripped(
+            "the source is empty",
+            f"following it would remove {_of_all(removed, total)}: {_listed(removed)}",
+            f"Is it mounted, and complete? {_MEANT}",
+        )
+    if wary and len(removed) > limit.most and len(removed) * 2 > total:
+        raise GuardTripped(
+            "the source was replaced by another directory",
+            f"following it would remove {_of_all(removed, total)}: {_listed(removed)}",
+            f"A watch tries again as the source fills. {_MEANT}",
+        )
+    emptied = [change.path for change in changes if _is_emptied(change)]
+    for what, paths in (("remove", removed), ("replace by empty files", emptied)):
+        if limit.is_exceeded(len(paths), total):
+            raise GuardTripped(
+                f"this unit would {what} {_of_all(paths, total)}",
+                f"the most it may is {limit}: {_listed(paths)}",
+                f"Is the source what it should be? {_MEANT}",
+            )
+
+
+def _is_emptied(change: Change) -> bool:
+    old, new = change.old, change.new
+    return (
+        old is not None
+        and new is not None
+        and old.kind == FILE == new.kind
+        and new.size == 0
+        and old.size > 0
+    )
+
+
+def _of_all(paths: Collection[str], total: int) -> str:
+    return f"{len(paths):,} of {max(total, len(paths)):,} entries ({share(len(paths), total)})"
 
 
 def _entering(steps: Iterable[Step]) -> Iterable[tuple[str, Entry]]:

@@ -7,7 +7,7 @@ Metadata steps (of directories in which others happen) stand apart and come last
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from atomsync.plan.change import Change
@@ -15,11 +15,13 @@ from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
 from atomsync.tree.entry import DIR, Entry
 from atomsync.tree.path import parent_of
 
+_LAST = "last"
+
 
 class Plan(NamedTuple):
-    """``steps`` in the order of the mixed window: creations, replacements, removals, then metadata,
-    so that a reference appears after what it refers to. ``parents`` are the directories that no
-    change names but in which steps happen."""
+    """``steps`` in the order of the mixed window: creations, replacements, those of both that are to come
+    last, removals, then metadata; so a reference appears after what it refers to. ``parents`` are the
+    directories that no change names but in which steps happen."""
 
     steps: tuple[Step, ...]
     parents: tuple[str, ...]
@@ -28,9 +30,10 @@ class Plan(NamedTuple):
         return bool(self.steps)
 
 
-def normal_form(changes: Iterable[Change]) -> Plan:
-    """The plan of ``changes``, of which each path occurs once, in any order."""
-    swaps: dict[str, list[Step]] = {CREATE: [], REPLACE: [], REMOVE: []}
+def normal_form(changes: Iterable[Change], last: Callable[[str], bool] | None = None) -> Plan:
+    """The plan of ``changes``, of which each path occurs once, in any order. ``last``: whether a path is to
+    become visible only when all others are there."""
+    swaps: dict[str, list[Step]] = {CREATE: [], REPLACE: [], _LAST: [], REMOVE: []}
     metas: list[Step] = []
     # Directory → the lists of the step that takes it along. Sorted, parents come before children.
     carried: dict[str, tuple[list[tuple[str, Entry]], list[tuple[str, Entry]]]] = {}
@@ -55,10 +58,11 @@ def normal_form(changes: Iterable[Change]) -> Plan:
             made.append((kind, change, *carrier))
 
     for kind, change, into, out in made:
-        swaps[kind].append(Step(kind, change.path, change.old, change.new, tuple(into), tuple(out)))
+        place = _LAST if last is not None and kind != REMOVE and last(change.path) else kind
+        swaps[place].append(Step(kind, change.path, change.old, change.new, tuple(into), tuple(out)))
     named = {step.path for step in metas}
     parents = {parent_of(change.path) for _, change, _, _ in made}
     return Plan(
-        tuple(swaps[CREATE] + swaps[REPLACE] + swaps[REMOVE] + metas),
+        (*swaps[CREATE], *swaps[REPLACE], *swaps[_LAST], *swaps[REMOVE], *metas),
         tuple(sorted(parents - named)),
     )

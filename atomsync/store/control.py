@@ -23,11 +23,13 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from atomsync.errors import AtomSyncError, ControlUntrusted, UsageError
 from atomsync.fs.capabilities import Capabilities, probe
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
+from atomsync.fs.folding import Folding, probe_folding
 from atomsync.store import lock
 from atomsync.store.removal import remove_tree
 from atomsync.tree.path import CONTROL_NAME, shown
@@ -37,6 +39,7 @@ HISTORY, RETIRED, CONFLICTS = "history", "retired", "conflicts"
 DESTINATION, _DESTINATION_DRAFT = "destination", "destination.draft"
 JOURNAL, SLOTS, DECISION = "journal", "slots", "decision"
 PROBE = "probe"
+_Found = TypeVar("_Found")
 _DESTINATION_MAX_BYTES = 8192
 
 
@@ -53,6 +56,7 @@ class Control:
         self.tree = Cursor(disk, root)
         self._lock: int | None = None
         self._capabilities: Capabilities | None = None
+        self._folding: Folding | None = None
         self.made_ns: int | None = None
         self.root_locked = False
         self.deciding = False  # a commit record was begun: what comes out of it only recovery can tell
@@ -61,14 +65,24 @@ class Control:
     def capabilities(self) -> Capabilities:
         """What the filesystem can do; probed at the first question, which must be under the lock."""
         if self._capabilities is None:
-            remove_tree(self.disk, self.fd, PROBE)
-            self.disk.mkdir(self.fd, PROBE)
-            try:
-                with self.opened(PROBE) as at:
-                    self._capabilities = probe(self.disk, at)
-            finally:
-                remove_tree(self.disk, self.fd, PROBE)
+            self._capabilities = self._probed(probe)
         return self._capabilities
+
+    @property
+    def folding(self) -> Folding:
+        """Which names the filesystem takes for one; probed as ``capabilities``."""
+        if self._folding is None:
+            self._folding = self._probed(probe_folding)
+        return self._folding
+
+    def _probed(self, probe: Callable[[Disk, int], _Found]) -> _Found:
+        remove_tree(self.disk, self.fd, PROBE)
+        self.disk.mkdir(self.fd, PROBE)
+        try:
+            with self.opened(PROBE) as at:
+                return probe(self.disk, at)
+        finally:
+            remove_tree(self.disk, self.fd, PROBE)
 
     def adopt(self, capabilities: Capabilities) -> None:
         """As probed before, by somebody who knows that this is still the same filesystem."""

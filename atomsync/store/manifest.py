@@ -12,10 +12,11 @@ cut could else leave some of a change and show nothing of it.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from atomsync.errors import JournalError
@@ -27,6 +28,7 @@ from atomsync.tree.entry import Entry
 from atomsync.tree.racy import may_be_racy
 
 _INT64_MAX = (1 << 63) - 1  # the year 2262, to SQLite
+_VERSION = 2
 _SCHEMA = """
 BEGIN;
 CREATE TABLE IF NOT EXISTS entries (
@@ -36,10 +38,12 @@ CREATE TABLE IF NOT EXISTS entries (
 CREATE INDEX IF NOT EXISTS racy ON entries (path) WHERE racy;
 CREATE TABLE IF NOT EXISTS units (id TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER);
-PRAGMA user_version = 1;
+CREATE TABLE IF NOT EXISTS roots (source BLOB PRIMARY KEY, source_root TEXT, root TEXT);
+PRAGMA user_version = 2;
 COMMIT;
 """
 _SET = "UPDATE entries SET mode=?, mtime_ns=?, uid=?, gid=? WHERE path=?"
+_GET = "SELECT kind, mode, size, mtime_ns, uid, gid, target, digest FROM entries WHERE path = ?"
 _PUT = "INSERT OR REPLACE INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)"
 
 
@@ -64,9 +68,38 @@ class Manifest:
     @property
     def time_step_ns(self) -> int:
         """The step in which the destination keeps times, as the last unit found it."""
-        ask = "SELECT value FROM facts WHERE name = 'time_step_ns'"
-        row = self._do(lambda db: db.execute(ask).fetchone())
-        return int(row[0]) if row else 1
+        return self._fact("time_step_ns", 1)
+
+    @property
+    def since_ns(self) -> int:
+        """When the first unit was sealed that is known of; 0 if there was none."""
+        return self._fact("since_ns", 0)
+
+    def _fact(self, name: str, default: int) -> int:
+        ask = "SELECT value FROM facts WHERE name = ?"
+        row = self._do(lambda db: db.execute(ask, (name,)).fetchone())
+        return int(row[0]) if row else default
+
+    def entries(self, paths: Iterable[str]) -> dict[str, Entry]:
+        """What the last unit left at these paths, of those that a unit touched."""
+        asked = [(path, os.fsencode(path)) for path in paths]
+
+        def found(db: sqlite3.Connection) -> dict[str, Entry]:
+            rows = ((path, db.execute(_GET, (raw,)).fetchone()) for path, raw in asked)
+            return {path: _entry(row) for path, row in rows if row}
+
+        result: dict[str, Entry] = self._do(found)
+        return result
+
+    def count(self) -> int:
+        """How many entries are known of."""
+        return int(self._do(lambda db: db.execute("SELECT count(*) FROM entries").fetchone())[0])
+
+    def roots(self, source: str) -> tuple[Mapping[str, object], Mapping[str, object]] | None:
+        """Which directories the last unit from this source saw as SRC and as DST; None if there was none."""
+        ask = "SELECT source_root, root FROM roots WHERE source = ?"
+        row = self._do(lambda db: db.execute(ask, (os.fsencode(source),)).fetchone())
+        return (json.loads(row[0]), json.loads(row[1])) if row else None
 
     def settle(self, paths: Iterable[str]) -> None:
         """These were compared by content since, and are racy no more."""
@@ -128,9 +161,9 @@ class Manifest:
         try:
             db.execute(f"PRAGMA synchronous = {self._sync}")
             (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version not in (0, 1):
+            if version not in range(_VERSION + 1):
                 raise sqlite3.DatabaseError("a manifest of another version")
-            if version == 0:  # it is a transaction of its own, with flushes of its own
+            if version < _VERSION:  # it is a transaction of its own, with flushes of its own
                 db.executescript(_SCHEMA)
             known = {unit for (unit,) in db.execute("SELECT id FROM units")}
             for unit_id in units(self._control):
@@ -154,7 +187,9 @@ def _apply(db: sqlite3.Connection, header: Header, steps: Iterable[Step], time_s
         path = os.fsencode(step.path)
         if step.kind == META:
             if step.new is not None:
-                db.execute(_SET, _attributes(step.new, path))
+                known = db.execute(_SET, _attributes(step.new, path)).rowcount
+                if path and not known:  # it was there before the first unit
+                    db.execute(_PUT, _row(step.path, step.new, header.checked_ns))
             continue
         if step.old is not None:
             db.execute("DELETE FROM entries WHERE path = ?", (path,))
@@ -163,7 +198,18 @@ def _apply(db: sqlite3.Connection, header: Header, steps: Iterable[Step], time_s
         if step.kind != REMOVE and step.new is not None:
             db.execute(_PUT, _row(step.path, step.new, header.checked_ns))
             db.executemany(_PUT, (_row(path, entry, header.checked_ns) for path, entry in step.inside))
+    source, *roots = map(header.about.get, ("source", "source_root", "root"))
+    if isinstance(source, str) and all(isinstance(root, dict) for root in roots):
+        db.execute(
+            "INSERT OR REPLACE INTO roots VALUES (?,?,?)", (os.fsencode(source), *map(json.dumps, roots))
+        )
     db.execute("INSERT OR REPLACE INTO units VALUES (?)", (header.id,))
+    db.execute("INSERT OR IGNORE INTO facts VALUES ('since_ns', ?)", (min(header.made_ns, _INT64_MAX),))
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    kind, mode, size, mtime_ns, uid, gid, target, digest = row
+    return Entry(kind, mode, size, mtime_ns, uid, gid, os.fsdecode(target), digest=digest)
 
 
 def _attributes(entry: Entry, path: bytes) -> tuple[Any, ...]:

@@ -11,9 +11,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from atomsync.errors import AtomSyncError, RootReplaced, StoreLocked, from_oserror, reported
-from atomsync.plan.guards import bytes_entering, bytes_in, check_mounts, check_names, check_space
+from atomsync.plan.guards import (
+    bytes_entering,
+    bytes_in,
+    check_collapse,
+    check_mounts,
+    check_names,
+    check_space,
+)
 from atomsync.plan.plan import Plan
-from atomsync.plan.step import Step
+from atomsync.plan.step import CREATE, Step
 from atomsync.store import commit as committing
 from atomsync.store.about import About, recorded
 from atomsync.store.barrier import FULL
@@ -30,6 +37,7 @@ from atomsync.store.recovery import CLEAN, Recovery, recover
 from atomsync.store.seal import SealedUnit, seal
 from atomsync.store.staging import NO_LOCKS, Content, Stage
 from atomsync.store.unit_id import time_of_unit, unit_id_at
+from atomsync.store.writable import check_writable
 from atomsync.tree.path import shown
 
 if TYPE_CHECKING:
@@ -127,6 +135,15 @@ class Session:
         if self._stage is None or self._stage.is_empty:  # what is staged already has its space
             check_space(plan.steps, space)
         check_mounts(plan.steps, self.store.mounts())
+        if self.control.locked:
+            self._check_names_differ(plan)
+        check_writable(self.control, plan.steps)
+
+    def _check_names_differ(self, plan: Plan) -> None:
+        """Only under the lock can the filesystem be asked."""
+        if any(step.kind == CREATE or step.inside for step in plan.steps):
+            with reported(f"cannot use {shown(self.store.path)}"):
+                check_collapse(plan.steps, self.control.folding)
 
     def flush(
         self, plan: Plan, source: Source | None, contents: Mapping[str, Content], kept: Collection[str]
@@ -150,6 +167,8 @@ class Session:
         """See ``seal.seal``. ``checked_ns``: when the sources were last seen unchanged. With a
         ``coordinator`` the unit then rests as prepared. ``about``: see there. Needs the lock."""
         self.progress.phase("seal")
+        if not self.exclusive:
+            self._check_names_differ(plan)
         now = time.time_ns()
         checked = now if checked_ns is None else checked_ns
         known = recorded(about)

@@ -20,7 +20,7 @@ from atomsync.fs.posix import PosixDisk
 from atomsync.fs.roots import is_dir
 from atomsync.store.access import open_control
 from atomsync.store.commit import Receipt
-from atomsync.store.control import HISTORY, JOURNAL, PENDING, PREPARED, UNIT, Control
+from atomsync.store.control import HISTORY, JOURNAL, MANIFEST, PENDING, PREPARED, UNIT, Control
 from atomsync.store.history import read_journal, units
 from atomsync.store.lock import waiting
 from atomsync.store.options import Options
@@ -140,6 +140,18 @@ class BaseStore:
     def prepared(self) -> tuple[PreparedUnit, ...]:
         """The units that rest until somebody decides about them, oldest first. Only looks."""
         return self.status().prepared
+
+    def has_units(self) -> bool:
+        """Whether a unit was ever committed here. Only looks."""
+        control = self._existing()
+        if control is None:
+            return False
+        try:
+            return bool(units(control)) or control.has(MANIFEST)
+        except OSError as error:
+            raise from_oserror(error, f"cannot look at {shown(self.path)}") from None
+        finally:
+            control.close()
 
     def commit_prepared(self, unit_id: str) -> Receipt:
         """Make a prepared unit visible. Of one that is committed already its receipt comes again.

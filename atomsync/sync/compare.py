@@ -257,6 +257,7 @@ class Comparer:
         assert self.destination is not None
         members: list[tuple[str, Entry]] = []
         kept: set[str] = set()
+        skipped = self.rules.skipped
         pending = [top]
         while pending:
             directory = pending.pop()
@@ -266,7 +267,7 @@ class Comparer:
                 raise drifted(directory) from None
             for name, entry in sorted(below.items()):
                 path = joined(directory, name)
-                if self.rules.filters.excludes(path, is_dir=entry.kind == DIR):
+                if path in skipped or self.rules.filters.excludes(path, is_dir=entry.kind == DIR):
                     self.result.protected.append(path)
                     while path := path.rpartition("/")[0]:
                         kept.add(path)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -15,7 +16,8 @@ from atomsync.fs.mounts import mounts_below
 from atomsync.fs.posix import PosixDisk
 from atomsync.fs.roots import is_dir
 from atomsync.plan.change import Change
-from atomsync.plan.guards import check_displaced, check_mounts, check_names
+from atomsync.plan.guards import check_mounts, check_names
+from atomsync.plan.limit import limit_of
 from atomsync.plan.plan import normal_form
 from atomsync.store.access import open_control
 from atomsync.store.commit import Receipt
@@ -26,9 +28,12 @@ from atomsync.store.prepared import check_not_held, some_are_undecided
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.sync.compare import Comparer, Rules
+from atomsync.sync.drift import OVERWRITE, Drifted
+from atomsync.sync.known import about, check_known, check_store
 from atomsync.sync.phases import Phases
 from atomsync.sync.roots import check_roots
-from atomsync.sync.settle import FAIL, Settled, settle
+from atomsync.sync.safety import Safety
+from atomsync.sync.settle import FAIL, Settled, check_taken, settle
 from atomsync.tree.diff import Ownership
 from atomsync.tree.filters import Filters
 from atomsync.tree.path import shown
@@ -42,7 +47,8 @@ class Report(NamedTuple):
     ``left_out``: special files, path → kind. ``skipped``: paths left as they are because they kept
     changing. ``seconds`` is wall time, ``phases_ms`` what of it each phase took. Of a push that was
     told where to look, ``restless`` are the files left alone because they changed so lately, and ``left``
-    the looks for which it had no room.
+    the looks for which it had no room. ``drifted``: what somebody else had changed at the destination,
+    and which was overwritten, or with ``kept`` left as it is.
     """
 
     receipt: Receipt | None
@@ -55,6 +61,8 @@ class Report(NamedTuple):
     phases_ms: dict[str, float]
     restless: tuple[str, ...] = ()
     left: Mapping[str, int] = MappingProxyType({})
+    drifted: tuple[Drifted, ...] = ()
+    kept: bool = False
 
 
 def push(
@@ -72,11 +80,20 @@ def push(
     state_dir: str | os.PathLike[str] | None = None,
     keep: int = KEEP_UNITS,
     message: str = "",
+    last: Iterable[str] = (),
+    max_delete: int | str | None = None,
+    on_drift: str = OVERWRITE,
+    accept_roots: bool = False,
+    expect_store: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Make ``destination`` hold the contents of ``source``, all or nothing.
 
-    Without ``delete`` nothing is removed. Raises the members of ``errors.AtomSyncError``; whatever it
+    Without ``delete`` nothing is removed, and with it no more than ``max_delete``: 100, "20%", or by default
+    ten and half of what is there. ``on_drift``: "overwrite", "refuse" or "keep" what somebody else
+    changed there since the last unit. ``last``: patterns of what becomes visible after what it refers to.
+    SRC and DST must stand where the last unit saw them, unless ``accept_roots``; ``expect_store``: there must
+    have been one. Raises the members of ``errors.AtomSyncError``; whatever it
     raises but InDoubt, the destination is as it was.
     """
     src, dst = os.fspath(source), os.fspath(destination)
@@ -85,17 +102,32 @@ def push(
     phases = Phases(progress or Progress())
     disk = PosixDisk()
     rules = Rules((filters or Filters()).anew(), ownership(), delete, checksum, one_file_system)
+    safety = Safety(limit_of(max_delete), on_drift).checked()
+    order = later(last)
     with opened_source(disk, src) as origin:
-        if dry_run:
-            return _dry_run(disk, origin, dst, state, rules, phases)
         store = open_store(dst, durability=durability, verify=verify, keep=keep, state_dir=state, timeout=0)
-        with UnitOfWork(store, source=origin, message=message, progress=phases, exclusive=True) as unit:
-            return committed(unit, settle(unit, origin, rules, on_unstable, phases), phases)
+        if expect_store:
+            check_store(store)
+        if dry_run:
+            return _dry_run(disk, origin, dst, state, rules, phases, safety)
+        with UnitOfWork(
+            store, source=origin, message=message, progress=phases, exclusive=True, last=order
+        ) as unit:
+            unit.about = about(src, origin.root, unit.session.control.root)
+            if not accept_roots:
+                check_known(unit.session.manifest, unit.about, dst)
+            return committed(unit, settle(unit, origin, rules, on_unstable, phases, safety), phases)
+
+
+def later(patterns: Iterable[str]) -> Callable[[str], bool] | None:
+    """Whether a path matches one of these gitignore patterns; None if there are none."""
+    filters = Filters(patterns)
+    return functools.partial(filters.excludes, is_dir=False) if filters.active else None
 
 
 def committed(unit: UnitOfWork, settled: Settled, phases: Phases) -> Report:
     """The last half of a push: ``unit`` holds what was settled."""
-    found, skipped = settled
+    found, skipped, drifted, kept = settled
     recovery = unit.session.recovery
     receipt = unit.commit()
     phases.finish()
@@ -110,10 +142,14 @@ def committed(unit: UnitOfWork, settled: Settled, phases: Phases) -> Report:
         phases.ms,
         tuple(found.restless),
         found.left,
+        drifted,
+        kept,
     )
 
 
-def _dry_run(disk: Disk, origin: Source, dst: str, state: str | None, rules: Rules, phases: Phases) -> Report:
+def _dry_run(
+    disk: Disk, origin: Source, dst: str, state: str | None, rules: Rules, phases: Phases, safety: Safety
+) -> Report:
     """The first half of a push, with the same guards; touches nothing, not even a control directory."""
     phases.phase("scan")
     recovery = Recovery(CLEAN)
@@ -134,7 +170,7 @@ def _dry_run(disk: Disk, origin: Source, dst: str, state: str | None, rules: Rul
     if is_dir(dst) and (control := open_control(disk, dst, state, make=False)) is not None:
         with contextlib.closing(control):
             check_not_held(control, plan.steps, {}, dry=True)
-    check_displaced(found.changes, found.protected, delete=rules.delete)
+    check_taken(origin, found, rules, safety)
     check_names(plan.steps, name_max)
     check_mounts(plan.steps, mounts_below(dst))
     phases.finish()

@@ -9,14 +9,16 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from atomsync.errors import AccessError, GuardTripped, SourceUnstable
-from atomsync.plan.guards import check_displaced
+from atomsync.errors import AccessError, SourceUnstable
+from atomsync.plan.guards import check_displaced, check_losses
 from atomsync.store.copying import Source, digest_of, is_unchanged
 from atomsync.store.progress import Progress
 from atomsync.store.staging import Linked
 from atomsync.sync.compare import Comparer, Comparison, Rules
+from atomsync.sync.drift import KEEP, REFUSE, Drifted, drifted, kept, refuse
 from atomsync.sync.look import Look, LookComparer
 from atomsync.sync.phases import Phases
+from atomsync.sync.safety import Safety
 from atomsync.tree.entry import DIR, FILE, SEEN, Entry
 from atomsync.tree.path import shown
 from atomsync.tree.racy import COARSE_TICK_NS, TICK_NS, may_be_racy
@@ -25,9 +27,16 @@ from atomsync.unit.work import UnitOfWork
 FAIL = "fail"  # the other way is "skip"
 _TRIES = 4
 _PAUSE_S = 0.1
-_FEW = 10  # so many may go whatever they are a part of
 
-Settled = tuple[Comparison, tuple[str, ...]]  # and the paths left as they are, for they kept changing
+
+class Settled(NamedTuple):
+    """What was found and staged; ``skipped``: paths left as they are, for they kept changing; ``drifted``:
+    what somebody else changed since the last unit, which is overwritten, or with ``kept`` left as it is."""
+
+    found: Comparison
+    skipped: tuple[str, ...]
+    drifted: tuple[Drifted, ...]
+    kept: bool
 
 
 class Heard(NamedTuple):
@@ -38,14 +47,17 @@ class Heard(NamedTuple):
     written: frozenset[str]
 
 
-def settle(unit: UnitOfWork, origin: Source, rules: Rules, on_unstable: str, phases: Phases) -> Settled:
+def settle(
+    unit: UnitOfWork, origin: Source, rules: Rules, on_unstable: str, phases: Phases, safety: Safety
+) -> Settled:
     """Everything. A source that moves is compared again, and at last refused or, with "skip", left out."""
     tolerated: set[str] = set()
+    rounds = _Rounds(unit, origin, phases, safety)
     for attempt in range(1, 3 * _TRIES):
-        found, unstable = _round(unit, origin, rules, phases, None)
+        found, unstable = rounds.run(rules, None)
         unstable -= tolerated
         if not unstable:
-            return found, tuple(sorted({*rules.skipped, *tolerated}))
+            return rounds.settled(found, {*rules.skipped, *tolerated})
         if attempt >= _TRIES:
             if on_unstable == FAIL or attempt == 3 * _TRIES - 1:
                 raise _unstable(unstable)
@@ -64,6 +76,7 @@ def settle_look(
     look: Look,
     phases: Phases,
     heard: Callable[[Comparison], Heard],
+    safety: Safety,
 ) -> Settled:
     """Where ``look`` says, for a caller who hears of whatever changes meanwhile.
 
@@ -74,53 +87,99 @@ def settle_look(
     rules = rules._replace(skipped=rules.skipped | look.held)
     known = rules.skipped
     unstable: set[str] = set()
+    rounds = _Rounds(unit, origin, phases, safety)
     for _ in range(3 * _TRIES):
-        found, unstable = _round(unit, origin, rules, phases, look)
+        found, unstable = rounds.run(rules, look)
         unstable -= _directories(found) | set(found.unstable)
         looks, written = heard(found)
         unstable |= written - rules.skipped
         missed = {path: reach for path, reach in looks.items() if look.reaches.get(path, -1) < reach}
         if not unstable and not missed:
-            return found, tuple(sorted(rules.skipped - known))
+            return rounds.settled(found, rules.skipped - known)
         rules = rules._replace(skipped=rules.skipped | unstable)
         look = look._replace(reaches={**look.reaches, **missed})
     raise _unstable(unstable)
 
 
-def _round(
-    unit: UnitOfWork, origin: Source, rules: Rules, phases: Phases, look: Look | None
-) -> tuple[Comparison, set[str]]:
-    """Compare and stage once; what of it turned out to be unstable."""
-    phases.phase("scan")
-    session = unit.session
-    began_ns = time.time_ns()
-    step_ns = session.manifest.time_step_ns
-    rules = rules._replace(ownership=rules.ownership._replace(time_step_ns=step_ns))
-    racy = session.manifest.racy()
-    both = origin.cursor, session.control.tree
-    if look is None:
-        found = Comparer(*both, rules, racy, began_ns, phases).run()
-    else:
-        origin.cursor.close()  # it may stand where something else is by now
-        found = LookComparer(*both, rules, racy, began_ns, phases).compare(look)
-        _refuse_mass_removal(origin, found, wary=look.wary)
-    if found.settled:
-        session.manifest.settle(found.settled)
-    check_displaced(found.changes, found.protected, delete=rules.delete)
-    unit.expunge_all()
-    unit._register_all(found.changes)
-    if look is not None and rules.delete:
-        _take_along(unit, origin, found, look, phases)
-    try:
-        unit.flush()
-    except AccessError as error:
-        if error.path is not None:
-            error.also = _unreadable(origin, found)
-        raise
-    phases.phase("check")
-    young = _torn_within_a_tick(unit, origin, found, began_ns, phases)
-    unit.checked_ns = time.time_ns()
-    return found, {*young, *found.unstable, *unit.unstable, *_moved(origin, found, phases)}
+class _Rounds:
+    """Compares and stages, as often as it takes. ``drifted`` is what was met so far, ``kept`` what of it is
+    left alone."""
+
+    def __init__(self, unit: UnitOfWork, origin: Source, phases: Phases, safety: Safety) -> None:
+        self._unit, self._origin, self._phases, self._safety = unit, origin, phases, safety
+        self._drifted: tuple[Drifted, ...] = ()
+        self._kept: frozenset[str] = frozenset()
+
+    def settled(self, found: Comparison, skipped: Collection[str]) -> Settled:
+        return Settled(found, tuple(sorted(skipped)), self._drifted, self._safety.on_drift == KEEP)
+
+    def run(self, rules: Rules, look: Look | None) -> tuple[Comparison, set[str]]:
+        """Compare and stage once; what of it turned out to be unstable."""
+        unit, origin, phases = self._unit, self._origin, self._phases
+        phases.phase("scan")
+        began_ns = time.time_ns()
+        found = self._compared(rules, look, began_ns)
+        drift = drifted(unit.session.manifest, found.changes)
+        if drift and self._safety.on_drift == REFUSE:
+            raise refuse(drift)
+        if self._safety.on_drift != KEEP:
+            self._drifted = drift
+        elif drift:
+            self._drifted += drift
+            self._kept |= kept(drift, found.changes)
+            found = self._compared(rules, look, began_ns)
+        self._check(found, rules, look)
+        unit.expunge_all()
+        unit._register_all(found.changes)
+        if look is not None and rules.delete:
+            _take_along(unit, origin, found, look, phases)
+        try:
+            unit.flush()
+        except AccessError as error:
+            if error.path is not None:
+                error.also = _unreadable(origin, found)
+            raise
+        phases.phase("check")
+        young = _torn_within_a_tick(unit, origin, found, began_ns, phases)
+        unit.checked_ns = time.time_ns()
+        return found, {*young, *found.unstable, *unit.unstable, *_moved(origin, found, phases)}
+
+    def _compared(self, rules: Rules, look: Look | None, now_ns: int) -> Comparison:
+        session, origin = self._unit.session, self._origin
+        step_ns = session.manifest.time_step_ns
+        rules = rules._replace(
+            ownership=rules.ownership._replace(time_step_ns=step_ns), skipped=rules.skipped | self._kept
+        )
+        racy = session.manifest.racy()
+        both = origin.cursor, session.control.tree
+        if look is None:
+            found = Comparer(*both, rules, racy, now_ns, self._phases).run()
+        else:
+            origin.cursor.close()  # it may stand where something else is by now
+            found = LookComparer(*both, rules, racy, now_ns, self._phases).compare(look)
+        if found.settled:
+            session.manifest.settle(found.settled)
+        return found
+
+    def _check(self, found: Comparison, rules: Rules, look: Look | None) -> None:
+        known = 0
+        if look is not None and any(change.new is None for change in found.changes):
+            known = self._unit.session.manifest.count()  # a look does not see what stays
+        check_taken(self._origin, found, rules, self._safety, known, wary=look is not None and look.wary)
+
+
+def check_taken(
+    origin: Source, found: Comparison, rules: Rules, safety: Safety, known: int = 0, *, wary: bool = False
+) -> None:
+    """The guards that ask what a unit would take away, of at least ``known`` entries. Raises GuardTripped."""
+    changes = found.changes
+    met = [change for change in changes if change.old is not None]
+    # A directory that only gets back the time it had counts as unchanged already; the root is no entry of it.
+    met = [change for change in met if change.new is None or change.new[:SEEN] != change.old[:SEEN]]
+    there = found.unchanged + len(met) - 1
+    empty = any(change.new is None for change in changes) and not origin.disk.scandir(origin.root)
+    check_losses(changes, max(there, known), safety.limit, source_is_empty=empty, wary=wary)
+    check_displaced(changes, found.protected, delete=rules.delete)
 
 
 def _take_along(unit: UnitOfWork, origin: Source, found: Comparison, look: Look, phases: Progress) -> None:
@@ -169,25 +228,6 @@ def _unreadable(origin: Source, found: Comparison) -> tuple[str, ...]:
 
 def _is_file(entry: Entry | None) -> bool:
     return entry is not None and entry.kind == FILE
-
-
-def _refuse_mass_removal(origin: Source, found: Comparison, *, wary: bool) -> None:
-    """An empty source is far more often a disk that is not mounted than a wish to remove everything; and one
-    that was replaced may be about to be filled."""
-    removed = sum(change.new is None for change in found.changes)
-    if removed and not origin.disk.scandir(origin.root):
-        raise GuardTripped(
-            "the source is empty",
-            f"following it would remove all {removed:,} entries of the destination",
-            "If that is meant: atomsync push --delete SRC DST. Else the source may not be mounted.",
-        )
-    stays = len(found.changes) - removed + found.unchanged
-    if wary and removed > max(_FEW, stays):
-        raise GuardTripped(
-            "the source was replaced by another directory",
-            f"following it would remove {removed:,} entries of the destination and leave {stays:,}",
-            "If that is meant: atomsync resume DST. Else it is tried again as the source fills.",
-        )
 
 
 def _directories(found: Comparison) -> set[str]:

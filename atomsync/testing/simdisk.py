@@ -236,6 +236,13 @@ class SimDisk:
         self._handle(fd)
         return self._traits.space
 
+    def may_change_names(self, fd: int) -> bool:
+        self._handle(fd)
+        return True
+
+    def is_pinned(self, at: int, name: str) -> bool:
+        return False
+
     # -- content
     def pread(self, fd: int, size: int, offset: int, /) -> bytes:
         inode = self._seen[self._handle(fd).serial]

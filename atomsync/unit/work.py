@@ -67,10 +67,12 @@ class UnitOfWork(Changing):
         progress: Progress | None = None,
         exclusive: bool = False,
         listeners: Iterable[events.Listeners] = (),
+        last: Callable[[str], bool] | None = None,
     ) -> None:
         """``source``: where files registered without content are copied from, by the same path. ``message``
         and ``about`` (see ``store.about``) are kept with the unit in the history; both may be set until it
-        is committed. ``listeners``: besides the store's own."""
+        is committed. ``listeners``: besides the store's own. ``last``: of the paths that are created or
+        replaced, which become visible only after all others."""
         super().__init__(Turn(store, progress, exclusive=exclusive), source)
         _check_text("message", message)
         self.store, self.source, self.message = store, source, message
@@ -79,6 +81,7 @@ class UnitOfWork(Changing):
         self.checked_ns: int | None = None
         self._heard_by = (*([store] if isinstance(store, events.Listeners) else []), *listeners)
         self._in_doubt = self._came_through = False
+        self._last = last
         self._plan = normal_form(())
         self._prepared: PreparedUnit | None = None
         self._savepoints: list[Savepoint] = []
@@ -239,7 +242,7 @@ class UnitOfWork(Changing):
                 self._turn.opened.reset(self._kept())
             self._plan, self._flushed = normal_form(()), True
             return ()
-        plan = normal_form(self._books.changes.values())
+        plan = normal_form(self._books.changes.values(), self._last)
         self.session.check(plan)
         self._plan, unstable = self.session.flush(plan, self.source, self._books.contents, self._kept())
         self.unstable = tuple(unstable)

@@ -920,7 +920,7 @@ def test_paths_deeper_than_path_max(atomsync: Any, public_dir: Path, plant: Plan
     subprocess.run(["rm", "-rf", src / "level 0000"], check=True)
     assert atomsync("push", src, dst).returncode == 0
     assert look_deep(dst) == (DEPTH, b"two")
-    done = atomsync("push", "--delete", "--keep", "0", src, dst)
+    done = atomsync("push", "--delete", "--max-delete", "100%", "--keep", "0", src, dst)
     assert done.returncode == 0, done.stderr
     assert look_deep(dst) == (0, b"")
     assert (dst / "keep").exists()

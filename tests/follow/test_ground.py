@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from atomsync.errors import RootError, RootReplaced
-from atomsync.follow.ground import Ground, identity
+from atomsync.follow.ground import Ground
+from atomsync.fs.identity import identity
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def is_sound(manifest: Path) -> bool:
 
 def test_a_manifest_of_another_version_is_made_anew(src: Path, dst: Path, manifest: Path) -> None:
     db = sqlite3.connect(manifest)
-    db.executescript("PRAGMA user_version = 2; DROP TABLE facts; UPDATE entries SET racy = 'x'")
+    db.executescript("PRAGMA user_version = 99; DROP TABLE facts; UPDATE entries SET racy = 'x'")
     db.close()
     assert pushes(src, dst, b"22")
     assert is_sound(manifest)

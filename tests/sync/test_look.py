@@ -19,6 +19,7 @@ from atomsync.sync.compare import Rules
 from atomsync.sync.look import Look
 from atomsync.sync.phases import Phases
 from atomsync.sync.push import committed, opened_source, ownership
+from atomsync.sync.safety import Safety
 from atomsync.sync.settle import Heard, settle_look
 from atomsync.unit.work import UnitOfWork
 from atomsync.watch.hint import ENTRY, NAMES, TREE
@@ -46,7 +47,7 @@ def look_push(
         opened_source(PosixDisk(), str(src)) as origin,
         UnitOfWork(open_store(dst), source=origin, progress=phases, exclusive=True).begin() as unit,
     ):
-        settled = settle_look(unit, origin, rules, Look(reaches, **look), phases, heard)
+        settled = settle_look(unit, origin, rules, Look(reaches, **look), phases, heard, Safety())
         return committed(unit, settled, phases)
 
 

@@ -141,7 +141,7 @@ def test_every_way_to_commit_gives_the_same_tree(
 ) -> None:
     push(real_tree("config"), dst, **options)
     assert_same_tree(real_tree("config"), dst)
-    push(real_tree("website"), dst, delete=True, **options)
+    push(real_tree("website"), dst, delete=True, max_delete="100%", **options)
     assert_same_tree(real_tree("website"), dst)
 
 
@@ -154,7 +154,7 @@ def test_each_filesystem_takes_one_tree_after_the_other(
 ) -> None:
     dst = small_fs(kind, 512) / "dst"
     for name in ("awkward", "config", "website"):
-        report = push(real_tree(name), dst, delete=True)
+        report = push(real_tree(name), dst, delete=True, max_delete="100%")
         assert report.receipt is not None
         assert report.receipt.swap_class == "exchange"
         assert_same_tree(real_tree(name), dst)
@@ -169,7 +169,7 @@ def test_the_state_directory_can_be_elsewhere_and_then_the_tree_holds_nothing_of
     assert not (dst / ".atomsync").exists()
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
     assert did_nothing(push(real_tree("config"), dst, state_dir=state))
-    push(real_tree("website"), dst, delete=True, state_dir=state)
+    push(real_tree("website"), dst, delete=True, max_delete="100%", state_dir=state)
     assert_same_tree(real_tree("website"), dst)
 
 
@@ -806,8 +806,8 @@ def test_a_dry_run_touches_nothing_anywhere(
 
 def test_a_dry_run_foretells_what_the_push_then_does(real_tree: Callable[[str], Path], dst: Path) -> None:
     push(real_tree("website"), dst)
-    foretold = push(real_tree("config"), dst, delete=True, dry_run=True)
-    done = push(real_tree("config"), dst, delete=True)
+    foretold = push(real_tree("config"), dst, delete=True, max_delete="100%", dry_run=True)
+    done = push(real_tree("config"), dst, delete=True, max_delete="100%")
     assert changed(foretold) == changed(done)
     assert foretold.unchanged == done.unchanged
 

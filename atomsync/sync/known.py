@@ -1,0 +1,72 @@
+"""Do SRC and DST stand on what the last unit saw? A name can come to lead to another disk, or to none.
+
+SRC may be made anew by whoever builds it, so of SRC its filesystem counts and where that is mounted; of DST
+its inode counts as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from atomsync.errors import GuardTripped, RootReplaced
+from atomsync.fs.identity import Seen, identity
+from atomsync.store.manifest import Manifest
+from atomsync.store.store import BaseStore
+from atomsync.tree.path import shown
+
+SOURCE, SOURCE_ROOT, ROOT = "source", "source_root", "root"  # keys in what a unit is about
+
+
+def about(source: str, source_fd: int, destination_fd: int) -> dict[str, object]:
+    """To be written down with the unit: where its source is, and which directories the two are."""
+    return {
+        SOURCE: os.path.realpath(source),
+        SOURCE_ROOT: Seen.of(identity(source_fd))._asdict(),
+        ROOT: Seen.of(identity(destination_fd))._asdict(),
+    }
+
+
+def check_known(manifest: Manifest, now: Mapping[str, object], destination: str) -> None:
+    """RootReplaced if the last unit from this source saw another SRC or DST than ``now``."""
+    source = str(now[SOURCE])
+    last = manifest.roots(source)
+    if last is None:
+        return
+    for role, path, key, were in (
+        ("source", source, SOURCE_ROOT, last[0]),
+        ("destination", destination, ROOT, last[1]),
+    ):
+        before, today = Seen.read(were), Seen.read(now[key])  # type: ignore[arg-type]  # about() made it
+        if before is None or today is None:
+            continue
+        if why := _differs(before, today, placed=role == "source"):
+            raise RootReplaced(
+                f"the {role} {shown(path)} is not what the last unit saw",
+                why,
+                "Is it mounted, and the right disk? If it is meant to be this one now: --accept-roots",
+            )
+
+
+def _differs(before: Seen, now: Seen, *, placed: bool) -> str:
+    if not before.same_filesystem(now, placed=placed):
+        if placed and before.point != now.point:
+            return f"it was on {_filesystem(before)}, and that is not mounted there now"
+        return f"it was on {_filesystem(before)}, and is on another filesystem now ({_filesystem(now)})"
+    if not placed and not before.same_inode(now):
+        return f"it was inode {before.ino} there, and is another directory now (inode {now.ino})"
+    return ""
+
+
+def _filesystem(seen: Seen) -> str:
+    return f"{seen.kind or 'a filesystem'} at {shown(seen.point)}" if seen.point else seen.kind or "another"
+
+
+def check_store(store: BaseStore) -> None:
+    """GuardTripped if no unit was ever committed to this destination."""
+    if not store.has_units():
+        raise GuardTripped(
+            f"{shown(store.path)} is no destination of atomsync yet",
+            "no unit was ever committed to it, and --expect-store says there was",
+            "Is its disk mounted? For its very first push leave out --expect-store.",
+        )

@@ -1,0 +1,25 @@
+"""What a push must not do without being told to."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from atomsync.errors import UsageError
+from atomsync.plan.limit import DEFAULT, Limit
+from atomsync.sync.drift import KEEP, OVERWRITE, REFUSE
+
+
+class Safety(NamedTuple):
+    """``limit``: how much of the destination one unit may take away. ``on_drift``: what to do where somebody
+    else changed the destination since the last unit: "overwrite", "refuse" or "keep"."""
+
+    limit: Limit = DEFAULT
+    on_drift: str = OVERWRITE
+
+    def checked(self) -> Safety:
+        """Itself. Raises UsageError for a word that means nothing."""
+        if self.on_drift not in (OVERWRITE, REFUSE, KEEP):
+            raise UsageError(
+                f"cannot use on_drift={self.on_drift!r}", f"it is one of {(OVERWRITE, REFUSE, KEEP)}"
+            )
+        return self
