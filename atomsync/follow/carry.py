@@ -11,7 +11,7 @@ from atomsync.follow.watching import WatchOptions
 from atomsync.fs.capabilities import Capabilities
 from atomsync.fs.identity import identity
 from atomsync.fs.posix import PosixDisk
-from atomsync.plan.limit import limit_of
+from atomsync.plan.limit import NO_LIMIT, limit_of
 from atomsync.store.progress import Progress
 from atomsync.sync.compare import Comparison, Rules
 from atomsync.sync.known import about, check_known, check_store
@@ -47,7 +47,7 @@ class Carrier:
         self._able: Capabilities | None = None  # of the destination stood on
         self._order = later(options.last)
         self._safety = Safety(limit_of(options.max_delete), options.on_drift).checked()
-        self.accepts_roots = options.accept_roots
+        self._accepts_roots, self._accepts_losses = options.accept_roots, False
         self._store = open_store(
             destination,
             durability=options.durability,
@@ -85,7 +85,7 @@ class Carrier:
             if self._ground.destination is not None and self._able is not None:
                 control.adopt(self._able)
             unit.about = about(self._source, origin.root, control.root)
-            if self._ground.destination is None and not self.accepts_roots:
+            if self._ground.destination is None and not self._accepts_roots:
                 check_known(unit.session.manifest, unit.about, self._store.path)
             rules = self.rules(skipped, resting=resting)
 
@@ -94,11 +94,13 @@ class Carrier:
                 since = self._since(batch, found)
                 return since if resting else since._replace(written=frozenset())
 
-            settled = settle_look(unit, origin, rules, look, phases, heard, self._safety)
+            safety = self._safety._replace(limit=NO_LIMIT) if self._accepts_losses else self._safety
+            settled = settle_look(unit, origin, rules, look, phases, heard, safety)
             self._time_step_ns = unit.session.manifest.time_step_ns
             self._able = control.capabilities
             found = self._ground.destination or identity(control.root)
             report = committed(unit, settled, phases)
+            self._accepts_losses = False
         if batch.looks.get("") == TREE:
             self._ground.is_other_source = False
         if not fresh or (report.receipt and report.receipt.unit_id):  # else it was unmade again
@@ -106,6 +108,10 @@ class Carrier:
         if len(report.changes) > _MANY:
             gc.collect()  # so much garbage is not left lying in a process that will run for months
         return report
+
+    def accept(self) -> None:
+        """What is there now is right: whatever roots it has, and, for once, whatever goes with it."""
+        self._accepts_roots = self._accepts_losses = True
 
     def rules(self, skipped: Collection[str] = (), *, resting: bool = True) -> Rules:
         """What is in scope and what counts as a difference, as the options say."""

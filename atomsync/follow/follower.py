@@ -127,7 +127,7 @@ class Follower(Desk):
             too_early = now < (self._trouble.next_try_s or 0)
         if accept:
             self._ground.accept()
-            self._carrier.accepts_roots = True
+            self._carrier.accept()
             self._reattach = "resumed by hand"
         self._tell_of_a_pause()
         if not (self._user_paused or too_early):

@@ -15,7 +15,7 @@ from atomsync.tree.entry import DIR, FILE, Entry
 from atomsync.tree.path import shown
 
 _SHOWN_MAX = 10
-_MEANT = "If that is meant, say so once: atomsync push --delete --max-delete 100% SRC DST"
+_MEANT = "If that is meant, say so once: push --max-delete 100%; to a watch: atomsync resume DST"
 
 
 def check_names(steps: Iterable[Step], name_max: int) -> None:
@@ -133,7 +133,7 @@ def check_losses(
             f"following it would remove {_of_all(removed, total)}: {_listed(removed)}",
             f"Is it mounted, and complete? {_MEANT}",
         )
-    if wary and len(removed) > limit.most and len(removed) * 2 > total:
+    if wary and not limit.given and len(removed) > limit.most and len(removed) * 2 > total:
         raise GuardTripped(
             "the source was replaced by another directory",
             f"following it would remove {_of_all(removed, total)}: {_listed(removed)}",

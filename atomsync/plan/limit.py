@@ -29,6 +29,7 @@ class Limit(NamedTuple):
 
 DEFAULT = Limit()
 """Few may go whatever they are a part of, and of many up to half."""
+NO_LIMIT = Limit(0, 100.0, given=True)
 
 
 def limit_of(given: int | str | None) -> Limit:

@@ -173,10 +173,9 @@ def check_taken(
 ) -> None:
     """The guards that ask what a unit would take away, of at least ``known`` entries. Raises GuardTripped."""
     changes = found.changes
-    met = [change for change in changes if change.old is not None]
     # A directory that only gets back the time it had counts as unchanged already; the root is no entry of it.
-    met = [change for change in met if change.new is None or change.new[:SEEN] != change.old[:SEEN]]
-    there = found.unchanged + len(met) - 1
+    met = sum(old is not None and (new is None or new[:SEEN] != old[:SEEN]) for _, old, new, _ in changes)
+    there = found.unchanged + met - 1
     empty = any(change.new is None for change in changes) and not origin.disk.scandir(origin.root)
     check_losses(changes, max(there, known), safety.limit, source_is_empty=empty, wary=wary)
     check_displaced(changes, found.protected, delete=rules.delete)

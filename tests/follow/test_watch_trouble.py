@@ -775,3 +775,35 @@ def test_many_files_that_cannot_be_read_are_set_aside_together(
     watch.wait_until(lambda: (public / "dst/plain").exists())
     assert len([event for event, _ in watch.told if event == "set-aside"]) == 30
     assert len([event for event, _ in watch.told if event == "retrying"]) == 0
+
+
+def test_a_mass_deletion_is_waited_with_until_somebody_says_that_it_is_meant(
+    src: Path, dst: Path, follow: Follow, assert_same_tree: Same
+) -> None:
+    for number in range(40):
+        (src / f"f{number}").write_bytes(b"1")
+    watch = follow(src, dst, delete=True)
+    watch.settled()
+    for number in range(30):
+        (src / f"f{number}").unlink()
+    watch.wait_until(lambda: "this unit would remove" in watch.status.why)
+    assert watch.status.state == "paused"
+    assert len(os.listdir(dst)) == 41
+    watch.follower.resume()
+    watch.settled()
+    assert_same_tree(src, dst)
+
+
+def test_a_watch_leaves_alone_what_somebody_changed_at_the_destination(
+    src: Path, dst: Path, follow: Follow
+) -> None:
+    (src / "a").write_bytes(b"1")
+    (src / "b").write_bytes(b"1")
+    watch = follow(src, dst, on_drift="keep")
+    watch.settled()
+    (dst / "a").write_bytes(b"by hand")
+    (src / "a").write_bytes(b"22")
+    (src / "b").write_bytes(b"22")
+    watch.settled()
+    assert ((dst / "a").read_bytes(), (dst / "b").read_bytes()) == (b"by hand", b"22")
+    watch.wait_until(lambda: any(report.drifted for report in watch.reports()))
