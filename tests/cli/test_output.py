@@ -179,8 +179,9 @@ def test_the_counts_of_a_dry_run_are_those_of_the_push(
     atomsync: Any, real_tree: Callable[[str], Path], dst: Path
 ) -> None:
     atomsync("push", real_tree("website"), dst)
-    foretold = objects(atomsync("push", "-n", "--json", "--delete", "--max-delete", "100%", real_tree("config"), dst))[-1]
-    done = objects(atomsync("push", "--json", "--delete", "--max-delete", "100%", real_tree("config"), dst))[-1]
+    line = "--json", "--delete", "--max-delete", "100%", real_tree("config"), dst
+    foretold = objects(atomsync("push", "-n", *line))[-1]
+    done = objects(atomsync("push", *line))[-1]
     for name in ("created", "updated", "removed", "unchanged"):
         assert foretold[name] == done[name], name
 

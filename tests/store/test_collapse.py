@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from atomsync import open_store
+from atomsync import UnitOfWork, open_store
 from atomsync.errors import GuardTripped
 from atomsync.fs.disk import Stat
 from atomsync.fs.posix import PosixDisk
@@ -39,11 +39,13 @@ def test_two_names_that_would_be_one_are_refused_and_both_are_named(
     store = open_store(dst, disk=IgnoringCase())
     with store.begin() as unit:
         unit.write("kept", b"x")
-    with unchanged(dst), pytest.raises(GuardTripped) as refusal, store.begin() as unit:
+    with unchanged(dst), UnitOfWork(store) as unit:
         if nested:
             unit.mkdir("new")
         for name in ("Readme", "README"):
             unit.write(f"new/{name}" if nested else name, b"x")
+        with pytest.raises(GuardTripped) as refusal:
+            unit.commit()
     assert "Readme" in refusal.value.what
     assert "README" in refusal.value.what
     assert "--exclude" in refusal.value.hint
