@@ -29,6 +29,7 @@ __all__ = [
     "NoSpace",
     "NotWatched",
     "PendingRollback",
+    "PlanMoved",
     "ResolverFailed",
     "RootError",
     "RootReplaced",
@@ -169,6 +170,12 @@ class JournalError(AtomSyncError):
     """The journal of an unfinished unit cannot be trusted: a person must look; nothing was touched."""
 
     exit_status, code = 46, "journal"
+
+
+class PlanMoved(AtomSyncError):
+    """A saved plan is not what would be done any more: the source or the destination moved on."""
+
+    exit_status, code = 47, "moved"
 
 
 class ControlUntrusted(AtomSyncError):

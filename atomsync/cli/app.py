@@ -20,12 +20,15 @@ from atomsync.tree.path import shown
 
 _COMMANDS = {
     "push": "Make DST hold the contents of SRC, in one all-or-nothing unit.",
+    "apply": "Carry out the plan that push -n --save-plan has saved, or nothing.",
     "watch": "Follow SRC: commit its changes to DST as they come, batch by batch.",
     "flush": "Wait until what SRC holds now is committed, by the watch of DST.",
     "pause": "Let the watch of DST commit nothing until it is resumed.",
     "resume": "Let the watch of DST go on.",
     "recover": "Finish or undo what a crash left in DST.",
     "status": "Show the last unit of DST, whether one is unfinished, and its watch.",
+    "diff": "Show where SRC and DST differ.",
+    "verify": "Read DST again, and find what rotted, changed, went or came since it was committed.",
     "selftest": "Try on DST's filesystem whether it keeps what atomsync promises.",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
@@ -80,6 +80,35 @@ def state_dir_option(command: Any) -> Any:
     )(command)
 
 
+_PATTERNS = (
+    click.option(
+        "--exclude",
+        multiple=True,
+        expose_value=False,
+        metavar="PATTERN",
+        help="Leave out what matches (gitignore pattern).",
+    ),
+    click.option(
+        "--include",
+        multiple=True,
+        expose_value=False,
+        metavar="PATTERN",
+        help="Take in again; the last match decides.",
+    ),
+    click.option(
+        "--exclude-from",
+        multiple=True,
+        expose_value=False,
+        metavar="FILE",
+        help="Read gitignore patterns from FILE.",
+    ),
+)
+_SOURCE = (
+    click.option("--gitignore", is_flag=True, help="Honour the .gitignore files in SRC."),
+    click.option(
+        "-x", "--one-file-system", is_flag=True, help="Do not enter other filesystems mounted in SRC."
+    ),
+)
 _PAIR = (
     click.option(
         "--delete", is_flag=True, help="Also remove from DST what SRC does not have. Default: remove nothing."
@@ -113,31 +142,8 @@ _PAIR = (
     click.option(
         "-c", "--checksum", is_flag=True, help="Compare files by content instead of by size and mtime."
     ),
-    click.option(
-        "--exclude",
-        multiple=True,
-        expose_value=False,
-        metavar="PATTERN",
-        help="Leave out what matches (gitignore pattern).",
-    ),
-    click.option(
-        "--include",
-        multiple=True,
-        expose_value=False,
-        metavar="PATTERN",
-        help="Take in again; the last match decides.",
-    ),
-    click.option(
-        "--exclude-from",
-        multiple=True,
-        expose_value=False,
-        metavar="FILE",
-        help="Read gitignore patterns from FILE.",
-    ),
-    click.option("--gitignore", is_flag=True, help="Honour the .gitignore files in SRC."),
-    click.option(
-        "-x", "--one-file-system", is_flag=True, help="Do not enter other filesystems mounted in SRC."
-    ),
+    *_PATTERNS,
+    *_SOURCE,
     click.option(
         "--on-unstable",
         type=click.Choice(["fail", "skip"]),
@@ -174,6 +180,20 @@ _PAIR = (
 
 def pair_options(command: Any) -> Any:
     """What ``push`` and ``watch`` say about SRC, DST and the way from one to the other, in the same words."""
-    for option in reversed(_PAIR):
+    return _with(command, _PAIR)
+
+
+def pattern_options(command: Any) -> Any:
+    """Which paths are in scope; for a ``PairCommand``."""
+    return _with(command, _PATTERNS)
+
+
+def scope_options(command: Any) -> Any:
+    """Which paths of SRC are in scope; for a ``PairCommand``."""
+    return _with(command, (*_PATTERNS, *_SOURCE))
+
+
+def _with(command: Any, options: Sequence[Any]) -> Any:
+    for option in reversed(options):
         command = option(command)
     return command

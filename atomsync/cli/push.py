@@ -9,11 +9,12 @@ import sys
 
 import click
 
-from atomsync.cli import records, render
+from atomsync.cli import planfile, records, render
 from atomsync.cli.options import PairCommand, json_option, pair_options, pattern_lines
 from atomsync.cli.signals import stopping
-from atomsync.errors import Interrupted
+from atomsync.errors import Interrupted, UsageError
 from atomsync.store.progress import Progress
+from atomsync.sync.applying import plan_of
 from atomsync.sync.push import Report, push
 from atomsync.tree.filters import Filters
 
@@ -27,6 +28,7 @@ from atomsync.tree.filters import Filters
 @click.argument("src", metavar="SRC")
 @click.argument("dst", metavar="DST")
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be done; touch nothing.")
+@click.option("--save-plan", metavar="FILE", help="With -n: keep the plan, for atomsync apply FILE.")
 @pair_options
 @click.option("-v", "--verbose", is_flag=True, help="One line for each changed path.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
@@ -39,6 +41,7 @@ def command(
     *,
     delete: bool,
     dry_run: bool,
+    save_plan: str | None,
     checksum: bool,
     gitignore: bool,
     one_file_system: bool,
@@ -69,9 +72,11 @@ def command(
       atomsync push -n -v config/ /etc/myapp
     """
     gc.disable()  # a push makes a tuple for each path and no cycles: looking for them costs 8 %
-    filters = Filters(pattern_lines(ctx.meta["patterns"]), gitignore=gitignore)
-    bar = sys.stderr is not None and sys.stderr.isatty() and not (quiet or as_json)
-    with stopping(_progress(bar)) as progress:
+    if save_plan is not None and not dry_run:
+        raise UsageError("cannot save the plan", "this push would carry it out", "Add -n.")
+    lines = pattern_lines(ctx.meta["patterns"])
+    filters = Filters(lines, gitignore=gitignore)
+    with stopping(progress_of(bar=not (quiet or as_json))) as progress:
         report = push(
             src,
             dst,
@@ -93,8 +98,15 @@ def command(
             expect_store=expect_store,
             progress=progress,
         )
+    if save_plan is not None:
+        planfile.write(save_plan, plan_of(report, src, dst, lines, gitignore=gitignore, options=ctx.params))
+    return carried_out(report, progress, verbose=verbose or dry_run, quiet=quiet, as_json=as_json)
+
+
+def carried_out(report: Report, progress: Progress, *, verbose: bool, quiet: bool, as_json: bool) -> int:
+    """Tell of a push that was done; the exit status."""
     try:
-        _tell(report, verbose=verbose or dry_run, quiet=quiet, as_json=as_json)
+        _tell(report, verbose=verbose, quiet=quiet, as_json=as_json)
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:  # what was to be done is done, whoever hears of it
@@ -128,8 +140,9 @@ def _tell(report: Report, *, verbose: bool, quiet: bool, as_json: bool) -> None:
     click.echo(render.summary(report, phases=verbose))
 
 
-def _progress(bar: bool) -> Progress:
-    if not bar:
+def progress_of(*, bar: bool) -> Progress:
+    """A bar, if one is wanted and somebody is there to see it."""
+    if not bar or sys.stderr is None or not sys.stderr.isatty():
         return Progress()
     from atomsync.cli.bar import BarProgress  # rich costs 50 ms, and only a terminal has a bar
 

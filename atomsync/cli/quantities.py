@@ -74,6 +74,25 @@ def most(value: Any) -> str:
     return str(value)
 
 
+def rate(value: Any) -> int:
+    """Bytes a second, from ``50MB``, ``800kB`` or ``20MiB``, a ``/s`` at the end or not."""
+    found = re.fullmatch(_NUMBER, str(value).strip().removesuffix("/s"))
+    if found is None or found[2].lower() not in _BYTES:
+        raise click.BadParameter(f"{value!r} is no rate such as 50MB or 800kB (a second).")
+    size = math.floor(float(found[1]) * _BYTES[found[2].lower()])
+    if size < 1:
+        raise click.BadParameter(f"{value!r} is less than a byte a second.")
+    return size
+
+
+def percent(value: Any) -> float:
+    """From ``5%`` or ``5``: more than 0, and 100 at most."""
+    found = re.fullmatch(_NUMBER + "%?", str(value).strip())
+    if found is None or found[2] or not 0 < float(found[1]) <= 100:
+        raise click.BadParameter(f"{value!r} is no share such as 5% or 0.5%.")
+    return float(found[1])
+
+
 def address(value: Any) -> tuple[str, int]:
     """``(host, port)``, from ``9184``, ``127.0.0.1:9184`` or ``[::1]:9184``; without a host the loopback."""
     found = re.fullmatch(r"(?:(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):)?(\d{1,5})", str(value).strip())

@@ -15,7 +15,11 @@ from atomsync.follow.watching import Coverage
 from atomsync.plan.change import Change
 from atomsync.store.recovery import CLEAN, Recovery
 from atomsync.store.status import Status
+from atomsync.sync.difference import Differences
+from atomsync.sync.judging import VERDICTS
 from atomsync.sync.push import Report
+from atomsync.sync.repair import Repair
+from atomsync.sync.verify import Verification, counts_of
 
 SCHEMA = 1
 _OWN_NAMES = ("coverage", "held", "set-aside", "missed")  # the rest of what a watch tells is called watch-...
@@ -134,6 +138,68 @@ def switched(state: str) -> str:
 
 def selftest(fields: Mapping[str, object]) -> str:
     return _line("selftest", **fields)
+
+
+def differences(found: Differences) -> Iterator[str]:
+    """After ``diff``."""
+    counts = {"source": 0, "destination": 0, "both": 0}
+    for path, source, destination, differs in found.found:
+        entry = source or destination
+        assert entry is not None
+        where = "both" if source and destination else "source" if source else "destination"
+        counts[where] += 1
+        yield _line("difference", where=where, path=path, kind=entry.kind, differs=list(differs))
+    for path, kind in sorted(found.left_out.items()):
+        yield _line("left-out", path=path, kind=kind)
+    yield _line(
+        "compared",
+        only_in_source=counts["source"],
+        only_in_destination=counts["destination"],
+        differ=counts["both"],
+        same=found.same,
+        seconds=round(found.seconds, 6),
+    )
+
+
+def not_judged(path: str, why: str) -> str:
+    return _line("not-judged", path=path, why=why)
+
+
+def verification(found: Verification) -> Iterator[str]:
+    """After ``verify``."""
+    for finding in found.findings:
+        yield _line(
+            "finding",
+            verdict=finding.verdict,
+            path=finding.path,
+            kind=finding.kind,
+            differs=list(finding.differs),
+            note=finding.note,
+        )
+    counts = counts_of(found)
+    yield _line(
+        "verified",
+        **{verdict: counts.get(verdict, 0) for verdict in VERDICTS},
+        **found.tally._asdict(),
+        resumed=found.resumed,
+        seconds=round(found.seconds, 6),
+    )
+
+
+def repair(done: Repair, after: Verification) -> Iterator[str]:
+    """After ``verify --repair``; ``after``: what is wrong now."""
+    for path in done.repaired:
+        yield _line("repaired", path=path)
+    for path, why in sorted(done.left.items()):
+        yield _line("not-repaired", path=path, why=why)
+    counts = counts_of(after)
+    yield _line(
+        "repair",
+        unit=done.receipt.unit_id if done.receipt else None,
+        repaired=len(done.repaired),
+        left=len(done.left),
+        **{verdict: counts.get(verdict, 0) for verdict in VERDICTS},
+    )
 
 
 def failure(error: AtomSyncError) -> str:

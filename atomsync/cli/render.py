@@ -79,12 +79,10 @@ def summary(report: Report, *, phases: bool = False) -> str:
 def notices(report: Report) -> Iterator[str]:
     """What a person should know beside the result."""
     yield from recovery(report.recovery)
-    if report.left_out:
-        special = [f"{shown(path)} ({kind})" for path, kind in sorted(report.left_out.items())]
-        yield f"left out: {_some(special)}"
+    yield from left_out(report.left_out)
     if report.skipped:
         moving = [shown(path or ".") for path in report.skipped]
-        yield f"left as they are, they kept changing: {_some(moving)}"
+        yield f"left as they are, they kept changing: {some(moving)}"
     if report.drifted:
         yield f"drift: {_of_drift(report)}: {listed(report.drifted)}"
     if report.receipt is not None:
@@ -102,6 +100,12 @@ def _of_drift(report: Report) -> str:
     if report.receipt is None:
         return f"{what}, which this would overwrite"
     return f"{what}; what was there is in the history of unit {report.receipt.unit_id}"
+
+
+def left_out(found: Mapping[str, str]) -> Iterator[str]:
+    if found:
+        special = [f"{shown(path)} ({kind})" for path, kind in sorted(found.items())]
+        yield f"left out: {some(special)}"
 
 
 def recovery(found: Recovery) -> Iterator[str]:
@@ -134,7 +138,7 @@ def status(found: Status) -> Iterator[str]:
     yield f"lock: {found.holder or 'free'}"
     yield from resting(found.prepared)
     if found.conflicts:
-        yield f"conflicts kept: {_some(list(found.conflicts))}"
+        yield f"conflicts kept: {some(list(found.conflicts))}"
 
 
 def resting(units: Iterable[PreparedUnit]) -> Iterator[str]:
@@ -172,7 +176,7 @@ def watch(event: str, fields: Mapping[str, Any], *, verbose: bool) -> Iterator[t
             yield f"  gap: {shown(gap)}", True
     elif event in ("held", "missed"):
         yield (
-            f"{_EVENTS[event]}: {_some([shown(path or '.') for path in fields['paths']])}",
+            f"{_EVENTS[event]}: {some([shown(path or '.') for path in fields['paths']])}",
             event == "missed",
         )
     elif event == "set-aside":
@@ -201,7 +205,7 @@ def watched(found: Mapping[str, Any]) -> Iterator[str]:
         f" · {counted(found['units'], 'unit')} · {size(found['bytes'])} since it started"
     )
     if found["held"]:
-        yield f"still being written: {_some([shown(path) for path in found['held']])}"
+        yield f"still being written: {some([shown(path) for path in found['held']])}"
     for path, why in found["set_aside"].items():
         yield f"set aside: {shown(path or '.')}: {_on_one_line(why)}"
     if found["errors"]:
@@ -267,6 +271,6 @@ def _attributes(old: Entry, new: Entry) -> Iterator[str]:
         yield "time"
 
 
-def _some(texts: list[str]) -> str:
+def some(texts: list[str]) -> str:
     more = f" and {len(texts) - _LISTED_MAX:,} more" if len(texts) > _LISTED_MAX else ""
     return ", ".join(texts[:_LISTED_MAX]) + more

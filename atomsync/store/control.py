@@ -13,6 +13,7 @@
   conflicts/<unit id>/  objects of other writers that a rollback met and must not destroy
   destination         inode and path of DST, if this is a --state-dir
   probe/              scratch, while the filesystem's capabilities are tried
+  verified            how far a verification came that was stopped
   manifest.sqlite     path → entry, as last committed; derived, may be lost
 """
 
@@ -39,6 +40,7 @@ HISTORY, RETIRED, CONFLICTS = "history", "retired", "conflicts"
 DESTINATION, _DESTINATION_DRAFT = "destination", "destination.draft"
 JOURNAL, SLOTS, DECISION = "journal", "slots", "decision"
 PROBE = "probe"
+VERIFIED, VERIFIED_DRAFT = "verified", "verified.draft"
 _Found = TypeVar("_Found")
 _DESTINATION_MAX_BYTES = 8192
 

@@ -157,10 +157,15 @@ def _transfer(
 
 
 def digest_file(
-    disk: Disk, fd: int, *, media: bool = False, check: Callable[[], None] | None = None
+    disk: Disk,
+    fd: int,
+    *,
+    media: bool = False,
+    check: Callable[[], None] | None = None,
+    told: Callable[[int], None] | None = None,
 ) -> tuple[str, int]:
     """``(digest, size)`` of an open file; with ``media``, of what the medium holds, where it can be asked.
-    ``check`` is called now and then, and may raise."""
+    ``check`` is called now and then, ``told`` with the number of bytes that were read; both may raise."""
     if media:
         disk.drop_cache(fd)
     hasher = xxhash.xxh3_128()
@@ -170,6 +175,8 @@ def digest_file(
         offset += len(data)
         if check is not None:
             check()
+        if told is not None:
+            told(len(data))
     return hasher.hexdigest(), offset
 
 

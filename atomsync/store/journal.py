@@ -229,7 +229,7 @@ def _step(payload: Any, number: int) -> Step:
         kind, path, old, new, _, _, slot = payload
         if not isinstance(kind, str):
             raise TypeError
-        step = Step(kind, _path(path), _entry(old), _entry(new), (), (), slot)
+        step = Step(kind, checked_path(path), checked_entry(old), checked_entry(new), (), (), slot)
     except (TypeError, ValueError):
         raise _bad(f"step {number} is malformed") from None
     shapes = {
@@ -248,7 +248,7 @@ def _step(payload: Any, number: int) -> Step:
 
 def _members(payload: Any, top: str) -> Members:
     try:
-        found = tuple((_path(path), _entry(entry)) for path, entry in payload)
+        found = tuple((checked_path(path), checked_entry(entry)) for path, entry in payload)
     except (TypeError, ValueError):
         raise _bad("a list of members is malformed") from None
     if any(entry is None or not path.startswith(top + "/") for path, entry in found):
@@ -256,8 +256,8 @@ def _members(payload: Any, top: str) -> Members:
     return found  # type: ignore[return-value]  # None was just ruled out
 
 
-def _path(path: object) -> str:
-    """Anything that could lead out of the destination, or into the control directory, is refused."""
+def checked_path(path: object) -> str:
+    """JournalError for anything that could lead out of the destination, or into the control directory."""
     if not is_text(path) or "\0" in path:
         raise _bad("a path is not a path")
     if path and any(name in ("", ".", "..") or is_reserved(name) for name in path.split("/")):
@@ -265,7 +265,8 @@ def _path(path: object) -> str:
     return path
 
 
-def _entry(fields: Any) -> Entry | None:
+def checked_entry(fields: Any) -> Entry | None:
+    """An entry as it was read, None for None; TypeError for anything that is none."""
     if fields is None:
         return None
     entry = Entry(*fields)

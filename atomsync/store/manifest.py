@@ -27,8 +27,9 @@ from atomsync.store.journal import Header
 from atomsync.tree.entry import Entry
 from atomsync.tree.racy import may_be_racy
 
-_INT64_MAX = (1 << 63) - 1  # the year 2262, to SQLite
-_VERSION = 2
+INT64_MAX = (1 << 63) - 1  # the year 2262, to SQLite
+WHOLE = "whole"  # the fact that it knows all that was there when the first unit was committed
+VERSION = 2
 _SCHEMA = """
 BEGIN;
 CREATE TABLE IF NOT EXISTS entries (
@@ -45,6 +46,7 @@ COMMIT;
 _SET = "UPDATE entries SET mode=?, mtime_ns=?, uid=?, gid=? WHERE path=?"
 _GET = "SELECT kind, mode, size, mtime_ns, uid, gid, target, digest FROM entries WHERE path = ?"
 _PUT = "INSERT OR REPLACE INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)"
+_ADOPT = "INSERT OR IGNORE INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)"
 
 
 class Manifest:
@@ -112,10 +114,28 @@ class Manifest:
         row = self._do(lambda db: db.execute(ask, (os.fsencode(path),)).fetchone())
         return row[0] if row else ""
 
-    def apply(self, header: Header, steps: Iterable[Step], time_step_ns: int | None = None) -> None:
-        """Follow one committed unit."""
+    @property
+    def is_new(self) -> bool:
+        """Whether it knows no unit yet."""
+        return not self._do(lambda db: db.execute("SELECT 1 FROM units LIMIT 1").fetchone())
+
+    def apply(
+        self,
+        header: Header,
+        steps: Iterable[Step],
+        time_step_ns: int | None = None,
+        adopted: Callable[[], Iterable[tuple[str, Entry]]] | None = None,
+    ) -> None:
+        """Follow one committed unit. ``adopted``, with the first: what else is at the destination, and was
+        there before it; its digests are not known."""
         steps = tuple(steps)
-        self._do(lambda db: _apply(db, header, steps, time_step_ns))
+
+        def follow(db: sqlite3.Connection) -> None:
+            _apply(db, header, steps, time_step_ns)
+            if adopted is not None:
+                _adopt(db, adopted())
+
+        self._do(follow)
 
     def close(self) -> None:
         self._db.close()
@@ -161,9 +181,9 @@ class Manifest:
         try:
             db.execute(f"PRAGMA synchronous = {self._sync}")
             (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version not in range(_VERSION + 1):
+            if version not in range(VERSION + 1):
                 raise sqlite3.DatabaseError("a manifest of another version")
-            if version < _VERSION:  # it is a transaction of its own, with flushes of its own
+            if version < VERSION:  # it is a transaction of its own, with flushes of its own
                 db.executescript(_SCHEMA)
             known = {unit for (unit,) in db.execute("SELECT id FROM units")}
             for unit_id in units(self._control):
@@ -204,7 +224,7 @@ def _apply(db: sqlite3.Connection, header: Header, steps: Iterable[Step], time_s
             "INSERT OR REPLACE INTO roots VALUES (?,?,?)", (os.fsencode(source), *map(json.dumps, roots))
         )
     db.execute("INSERT OR REPLACE INTO units VALUES (?)", (header.id,))
-    db.execute("INSERT OR IGNORE INTO facts VALUES ('since_ns', ?)", (min(header.made_ns, _INT64_MAX),))
+    db.execute("INSERT OR IGNORE INTO facts VALUES ('since_ns', ?)", (min(header.made_ns, INT64_MAX),))
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
@@ -212,8 +232,13 @@ def _entry(row: tuple[Any, ...]) -> Entry:
     return Entry(kind, mode, size, mtime_ns, uid, gid, os.fsdecode(target), digest=digest)
 
 
+def _adopt(db: sqlite3.Connection, found: Iterable[tuple[str, Entry]]) -> None:
+    db.executemany(_ADOPT, (_row(path, entry, 0) for path, entry in found))
+    db.execute("INSERT OR REPLACE INTO facts VALUES (?, 1)", (WHOLE,))
+
+
 def _attributes(entry: Entry, path: bytes) -> tuple[Any, ...]:
-    return entry.mode, min(entry.mtime_ns, _INT64_MAX), entry.uid, entry.gid, path
+    return entry.mode, min(entry.mtime_ns, INT64_MAX), entry.uid, entry.gid, path
 
 
 def _row(path: str, entry: Entry, checked_ns: int) -> tuple[Any, ...]:
@@ -222,7 +247,7 @@ def _row(path: str, entry: Entry, checked_ns: int) -> tuple[Any, ...]:
         entry.kind,
         entry.mode,
         entry.size,
-        min(entry.mtime_ns, _INT64_MAX),
+        min(entry.mtime_ns, INT64_MAX),
         entry.uid,
         entry.gid,
         os.fsencode(entry.target),

@@ -24,6 +24,7 @@ from atomsync.plan.plan import Plan
 from atomsync.plan.step import CREATE, Step
 from atomsync.store import commit as committing
 from atomsync.store.about import About, recorded
+from atomsync.store.adoption import others
 from atomsync.store.barrier import FULL
 from atomsync.store.commit import Receipt
 from atomsync.store.control import PENDING, PREPARED, Control
@@ -294,7 +295,11 @@ class Session:
         try:
             manifest = self.manifest  # opened first: it would read a unit that has retired from its journal
             retire_to_history(self.control, sealed.header.id)
-            manifest.apply(sealed.header, sealed.steps, self.control.capabilities.time_step_ns)
+            time_step_ns = self.control.capabilities.time_step_ns
+            adopted = None
+            if self.exclusive and manifest.is_new:  # who does not lock at once has not looked at everything
+                adopted = functools.partial(others, self.control.tree, sealed.steps)
+            manifest.apply(sealed.header, sealed.steps, time_step_ns, adopted)
             yield from prune(self.control, self.store.options.keep)
         except Exception as error:  # whatever it is: the unit is committed
             yield f"the unit is committed, but tidying up after it failed: {error}"

@@ -196,11 +196,7 @@ class Comparer:
                     if filters.excludes(joined(path, name), is_dir=names[name].kind == DIR):
                         del names[name]
         for name in (there - have.keys()) & want.keys():
-            raise GuardTripped(
-                f"cannot create {shown(joined(path, name))}",
-                "at the destination something of another kind is there, which the patterns exclude",
-                "Remove it by hand, or change the patterns.",
-            )
+            self._hidden(joined(path, name))
         for names in (want, have):
             if skipped:
                 for name in [name for name in names if joined(path, name) in skipped]:
@@ -215,6 +211,14 @@ class Comparer:
             self.result.left_out[joined(path, name)] = kind
             del want[name]
             have.pop(name, None)
+
+    def _hidden(self, path: str) -> None:
+        """What is there at the destination is of another kind, and the patterns exclude it as that."""
+        raise GuardTripped(
+            f"cannot create {shown(path)}",
+            "at the destination something of another kind is there, which the patterns exclude",
+            "Remove it by hand, or change the patterns.",
+        )
 
     def _verdicts(self, path: str, want: Mapping[str, Entry], have: Mapping[str, Entry]) -> dict[str, bool]:
         """Name → whether the contents differ, for the names where only reading can tell."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -27,6 +28,7 @@ from atomsync.store.options import KEEP_UNITS
 from atomsync.store.prepared import check_not_held, some_are_undecided
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
+from atomsync.store.rows import what_a_push_knows
 from atomsync.sync.compare import Comparer, Rules
 from atomsync.sync.drift import OVERWRITE, Drifted
 from atomsync.sync.known import about, check_known, check_store
@@ -86,6 +88,7 @@ def push(
     accept_roots: bool = False,
     expect_store: bool = False,
     progress: Progress | None = None,
+    agreed: Callable[[Iterable[Change]], None] | None = None,
 ) -> Report:
     """Make ``destination`` hold the contents of ``source``, all or nothing.
 
@@ -93,8 +96,8 @@ def push(
     ten and half of what is there. ``on_drift``: "overwrite", "refuse" or "keep" what somebody else
     changed there since the last unit. ``last``: patterns of what becomes visible after what it refers to.
     SRC and DST must stand where the last unit saw them, unless ``accept_roots``; ``expect_store``: there must
-    have been one. Raises the members of ``errors.AtomSyncError``; whatever it
-    raises but InDoubt, the destination is as it was.
+    have been one. ``agreed`` is shown the changes before anything is staged (see ``Safety``). Raises the
+    members of ``errors.AtomSyncError``; whatever it raises but InDoubt, the destination is as it was.
     """
     src, dst = os.fspath(source), os.fspath(destination)
     state = None if state_dir is None else os.fspath(state_dir)
@@ -102,7 +105,7 @@ def push(
     phases = Phases(progress or Progress())
     disk = PosixDisk()
     rules = Rules((filters or Filters()).anew(), ownership(), delete, checksum, one_file_system)
-    safety = Safety(limit_of(max_delete), on_drift).checked()
+    safety = Safety(limit_of(max_delete), on_drift, agreed).checked()
     order = later(last)
     with opened_source(disk, src) as origin:
         store = open_store(dst, durability=durability, verify=verify, keep=keep, state_dir=state, timeout=0)
@@ -153,15 +156,18 @@ def _dry_run(
     """The first half of a push, with the same guards; touches nothing, not even a control directory."""
     phases.phase("scan")
     recovery = Recovery(CLEAN)
+    racy: dict[str, str] = {}
     if is_dir(dst):
         control = open_control(disk, dst, state, make=False)
         if control is not None:
             with contextlib.closing(control):
                 control.claim(make=False)
+                racy, step_ns = what_a_push_knows(control)
+                rules = rules._replace(ownership=rules.ownership._replace(time_step_ns=step_ns))
                 if control.has(UNIT) or some_are_undecided(control, {}, asked=False):
                     recovery = Recovery(UNFINISHED, "", "a push would recover it first, then compare")
         with _opened(disk, dst) as root, Cursor(disk, root) as tree:
-            found = Comparer(origin.cursor, tree, rules, {}, 0, phases).run()
+            found = Comparer(origin.cursor, tree, rules, racy, time.time_ns(), phases).run()
             name_max = disk.space(root).name_max
     else:
         found = Comparer(origin.cursor, None, rules, {}, 0, phases).run()

@@ -77,6 +77,7 @@ def settle_look(
     phases: Phases,
     heard: Callable[[Comparison], Heard],
     safety: Safety,
+    comparer: Callable[..., LookComparer] = LookComparer,
 ) -> Settled:
     """Where ``look`` says, for a caller who hears of whatever changes meanwhile.
 
@@ -87,7 +88,7 @@ def settle_look(
     rules = rules._replace(skipped=rules.skipped | look.held)
     known = rules.skipped
     unstable: set[str] = set()
-    rounds = _Rounds(unit, origin, phases, safety)
+    rounds = _Rounds(unit, origin, phases, safety, comparer)
     for _ in range(3 * _TRIES):
         found, unstable = rounds.run(rules, look)
         unstable -= _directories(found) | set(found.unstable)
@@ -105,8 +106,16 @@ class _Rounds:
     """Compares and stages, as often as it takes. ``drifted`` is what was met so far, ``kept`` what of it is
     left alone."""
 
-    def __init__(self, unit: UnitOfWork, origin: Source, phases: Phases, safety: Safety) -> None:
+    def __init__(
+        self,
+        unit: UnitOfWork,
+        origin: Source,
+        phases: Phases,
+        safety: Safety,
+        comparer: Callable[..., LookComparer] = LookComparer,
+    ) -> None:
         self._unit, self._origin, self._phases, self._safety = unit, origin, phases, safety
+        self._comparer = comparer
         self._drifted: tuple[Drifted, ...] = ()
         self._kept: frozenset[str] = frozenset()
 
@@ -156,12 +165,14 @@ class _Rounds:
             found = Comparer(*both, rules, racy, now_ns, self._phases).run()
         else:
             origin.cursor.close()  # it may stand where something else is by now
-            found = LookComparer(*both, rules, racy, now_ns, self._phases).compare(look)
+            found = self._comparer(*both, rules, racy, now_ns, self._phases).compare(look)
         if found.settled:
             session.manifest.settle(found.settled)
         return found
 
     def _check(self, found: Comparison, rules: Rules, look: Look | None) -> None:
+        if self._safety.agreed is not None:
+            self._safety.agreed(found.changes)
         known = 0
         if look is not None and any(change.new is None for change in found.changes):
             known = self._unit.session.manifest.count()  # a look does not see what stays

@@ -1,0 +1,40 @@
+"""``atomsync apply FILE``."""
+
+from __future__ import annotations
+
+import gc
+
+import click
+
+from atomsync.cli import planfile
+from atomsync.cli.options import json_option
+from atomsync.cli.push import carried_out, progress_of
+from atomsync.cli.signals import stopping
+from atomsync.sync.applying import apply
+
+
+@click.command(
+    "apply",
+    epilog="Exit status: 0 done, 1 FILE is no plan, 47 SRC or DST moved on since, and nothing was touched; "
+    "and those of push: docs/exit-statuses.md.",
+)
+@click.argument("file", metavar="FILE")
+@click.option("-v", "--verbose", is_flag=True, help="One line for each changed path.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@json_option
+def command(file: str, *, verbose: bool, quiet: bool, as_json: bool) -> int:
+    """Do exactly what a saved plan says, in one all-or-nothing unit, or nothing.
+
+    SRC and DST are compared again, with the options of the plan. If anything that is to be done is not
+    what it says (another path, or other content, mode, time or inode on either side), nothing is touched.
+
+    \b
+    Examples:
+      atomsync push -n --delete --save-plan monday.plan site/ /srv/www
+      atomsync apply monday.plan
+    """
+    gc.disable()  # as in push
+    plan = planfile.read(file)
+    with stopping(progress_of(bar=not (quiet or as_json))) as progress:
+        report = apply(plan, progress=progress)
+    return carried_out(report, progress, verbose=verbose, quiet=quiet, as_json=as_json)
