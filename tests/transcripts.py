@@ -1,8 +1,8 @@
 """A session at a terminal as text: typed again, read, and written anew.
 
 A line that begins with ``$`` is typed into one shell, in an empty directory; ``>`` continues it. What
-follows is what came out, in which times, sizes of disks and names of units may be others. ``[7]`` is an exit status.
-``python -m tests.transcripts FILE...`` types what the files hold, and writes down what comes out today.
+follows is what came out, in which times, sizes of disks and names of units may be others. ``[7]`` is an exit
+status. ``python -m tests.transcripts FILE...`` types what the files hold, and writes down what comes out today.
 """
 
 from __future__ import annotations
@@ -92,7 +92,6 @@ class Shell:
     def close(self) -> None:
         self._bash.kill()
         self._bash.communicate()
-
 
 
 def typed_again(path: Path, where: Path) -> Iterator[tuple[str, str, str]]:
