@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from atomsync.errors import AtomSyncError
     from atomsync.store.commit import Receipt
     from atomsync.store.prepared import PreparedUnit
-    from atomsync.sync.push import Report, push
+    from atomsync.sync.push import push
+    from atomsync.sync.report import Report
     from atomsync.tree.filters import Filters
     from atomsync.unit.expected import ABSENT, ANY, digest
     from atomsync.unit.maker import UnitMaker, unit_maker
@@ -46,7 +47,7 @@ _HOMES = {
     "Filters": "atomsync.tree.filters",
     "PreparedUnit": "atomsync.store.prepared",
     "Receipt": "atomsync.store.commit",
-    "Report": "atomsync.sync.push",
+    "Report": "atomsync.sync.report",
     "Savepoint": "atomsync.unit.savepoint",
     "StagedFile": "atomsync.unit.work",
     "Store": "atomsync.unit.store",

@@ -101,7 +101,7 @@ ALLOWED = {
     "store/access.py": {"mkdir"},  # --state-dir is such a path
     "store/control.py": {"rmdir"},
     "sync/roots.py": {"stat", "scandir"},
-    "sync/push.py": {"statvfs"},
+    "sync/dry_run.py": {"statvfs"},
     "follow/ground.py": {"statvfs"},
     # The kernel's watches are put on ordinary directories; what is in them is asked elsewhere.
     "watch/covered.py": {"close", "scandir"},

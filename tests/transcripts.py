@@ -2,7 +2,7 @@
 
 A line that begins with ``$`` is typed into one shell, in an empty directory; ``>`` continues it. What
 follows is what came out, in which times, sizes of disks and names of units may be others. ``[7]`` is an exit
-status. ``python -m tests.transcripts FILE...`` types what the files hold, and writes down what comes out today.
+status. ``python -m tests.transcripts FILE...`` types what the files hold, and writes down what comes out now.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from atomsync.cli.signals import stopping
 from atomsync.errors import Interrupted, UsageError
 from atomsync.store.progress import Progress
 from atomsync.sync.applying import plan_of
-from atomsync.sync.push import Report, push
+from atomsync.sync.push import push
+from atomsync.sync.report import Report
 from atomsync.tree.filters import Filters
 
 

@@ -17,8 +17,8 @@ from atomsync.store.recovery import CLEAN, Recovery
 from atomsync.store.status import Status
 from atomsync.sync.difference import Differences
 from atomsync.sync.judging import VERDICTS
-from atomsync.sync.push import Report
 from atomsync.sync.repair import Repair
+from atomsync.sync.report import Report
 from atomsync.sync.verify import Verification, counts_of
 
 SCHEMA = 1

@@ -13,7 +13,7 @@ from atomsync.store.prepared import PreparedUnit
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.store.status import Status
 from atomsync.sync.drift import listed
-from atomsync.sync.push import Report
+from atomsync.sync.report import Report
 from atomsync.tree.entry import DIR, LINK, Entry
 from atomsync.tree.path import shown
 

@@ -16,8 +16,10 @@ from atomsync.store.progress import Progress
 from atomsync.sync.compare import Comparison, Rules
 from atomsync.sync.known import about, check_known, check_store
 from atomsync.sync.look import Look
+from atomsync.sync.origin import opened_source, ownership
 from atomsync.sync.phases import Phases
-from atomsync.sync.push import Report, committed, later, opened_source, ownership
+from atomsync.sync.push import committed, later
+from atomsync.sync.report import Report
 from atomsync.sync.safety import Safety
 from atomsync.sync.settle import Heard, settle_look
 from atomsync.unit.store import open_store

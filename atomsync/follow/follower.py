@@ -40,7 +40,7 @@ from atomsync.follow.watching import (
 )
 from atomsync.store.recovery import CLEAN
 from atomsync.sync.compare import Comparison
-from atomsync.sync.push import Report
+from atomsync.sync.report import Report
 from atomsync.sync.roots import check_overlap, check_roots
 from atomsync.sync.settle import FAIL, Heard
 from atomsync.tree.path import ancestors, shown

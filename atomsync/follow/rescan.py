@@ -17,7 +17,7 @@ from atomsync.fs.cursor import Cursor
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.progress import Progress
 from atomsync.sync.compare import Comparer, Rules
-from atomsync.sync.push import opened_source
+from atomsync.sync.origin import opened_source
 from atomsync.tree.path import shown
 
 _NICE = 19

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -75,6 +76,21 @@ class Rows:
     def at(self, path: str) -> Known | None:
         found = self._ask(f"{_ENTRY} WHERE path = ?", os.fsencode(path))
         return _known(found[0]) if found else None
+
+    def entries(self, paths: Iterable[str]) -> dict[str, Entry]:
+        """As ``Manifest.entries``."""
+        found = ((path, self.at(path)) for path in paths)
+        return {path: known.entry for path, known in found if known is not None}
+
+    def roots(self, source: str) -> tuple[Mapping[str, object], Mapping[str, object]] | None:
+        """As ``Manifest.roots``."""
+        found = self._ask("SELECT source_root, root FROM roots WHERE source = ?", os.fsencode(source))
+        return (json.loads(found[0][0]), json.loads(found[0][1])) if found else None
+
+    @property
+    def since_ns(self) -> int:
+        """As ``Manifest.since_ns``."""
+        return self._fact("since_ns", 0)
 
     def size(self) -> tuple[int, int]:
         """``(files, bytes)`` that can be judged by their digest."""

@@ -10,7 +10,8 @@ from typing import Any
 from atomsync.errors import PlanMoved
 from atomsync.fs.roots import is_dir
 from atomsync.store.progress import Progress
-from atomsync.sync.push import Report, push
+from atomsync.sync.push import push
+from atomsync.sync.report import Report
 from atomsync.sync.saved import MAKE_ANEW, OPTIONS, SavedPlan
 from atomsync.tree.filters import Filters
 from atomsync.tree.path import shown

@@ -16,7 +16,7 @@ from atomsync.store.access import open_control
 from atomsync.store.progress import Progress
 from atomsync.store.rows import what_a_push_knows
 from atomsync.sync.compare import Comparer, Comparison, Rules
-from atomsync.sync.push import opened_source, ownership
+from atomsync.sync.origin import opened_source, ownership
 from atomsync.sync.roots import check_roots
 from atomsync.tree.attributes import differences
 from atomsync.tree.entry import FILE, Entry

@@ -6,17 +6,25 @@ unit ever touched, its own time of change tells: if that is older than the first
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol
 
 from atomsync.errors import Drift
 from atomsync.plan.change import Change
-from atomsync.store.manifest import Manifest
+from atomsync.sync.compare import Comparison
 from atomsync.tree.entry import DIR, SEEN, Entry
 from atomsync.tree.path import ancestors, shown
 
 OVERWRITE, REFUSE, KEEP = "overwrite", "refuse", "keep"
 _SHOWN_MAX = 10
+
+
+class Committed(Protocol):
+    """What was last committed, as the manifest knows it, whoever reads it there."""
+
+    @property
+    def since_ns(self) -> int: ...
+    def entries(self, paths: Iterable[str]) -> Mapping[str, Entry]: ...
 
 
 class Drifted(NamedTuple):
@@ -26,14 +34,43 @@ class Drifted(NamedTuple):
     why: str
 
 
-def drifted(manifest: Manifest, changes: Iterable[Change]) -> tuple[Drifted, ...]:
+class Reckoned(NamedTuple):
+    """A comparison, what in it ``drifted``, and the paths that were ``kept`` out of it for that."""
+
+    found: Comparison
+    drifted: tuple[Drifted, ...]
+    kept: frozenset[str]
+
+
+def reckoned(
+    compare: Callable[[frozenset[str]], Comparison],
+    committed: Committed,
+    on_drift: str,
+    before: Reckoned | None = None,
+) -> Reckoned:
+    """The comparison that ``on_drift`` asks for. ``compare`` is given the paths to leave alone; ``before``
+    is what was reckoned in an earlier round. Raises Drift for "refuse"."""
+    kept = before.kept if before else frozenset()
+    found = compare(kept)
+    drift = drifted(committed, found.changes)
+    if drift and on_drift == REFUSE:
+        raise _refused(drift)
+    if on_drift != KEEP:
+        return Reckoned(found, drift, kept)
+    if drift:
+        kept |= _to_keep(drift, found.changes)
+        found = compare(kept)
+    return Reckoned(found, tuple(sorted({*drift, *(before.drifted if before else ())})), kept)
+
+
+def drifted(committed: Committed, changes: Iterable[Change]) -> tuple[Drifted, ...]:
     """What of ``changes`` meets a destination other than the last unit left, in order of paths."""
-    since_ns = manifest.since_ns
+    since_ns = committed.since_ns
     if not since_ns:
         return ()
     # The root's own metadata, and times of directories, are no content of anybody.
     met = [change for change in changes if change.path and change.visible]
-    known = manifest.entries(change.path for change in met)
+    known = committed.entries(change.path for change in met)
     return tuple(sorted(_judged(met, known, since_ns)))
 
 
@@ -56,8 +93,7 @@ def _visible(entry: Entry) -> tuple[object, ...]:
     return entry[:SEEN] if entry.kind != DIR else entry._replace(mtime_ns=0)[:SEEN]
 
 
-def refuse(found: Collection[Drifted]) -> Drift:
-    """The error for ``--on-drift refuse``."""
+def _refused(found: Collection[Drifted]) -> Drift:
     count = f"{len(found):,} paths" if len(found) > 1 else "a path"
     return Drift(
         f"somebody else changed {count} of the destination since the last unit",
@@ -73,7 +109,7 @@ def listed(found: Collection[Drifted]) -> str:
     return some + (f" and {len(found) - _SHOWN_MAX:,} more" if len(found) > _SHOWN_MAX else "")
 
 
-def kept(found: Iterable[Drifted], changes: Iterable[Change]) -> frozenset[str]:
+def _to_keep(found: Iterable[Drifted], changes: Iterable[Change]) -> frozenset[str]:
     """The paths to leave alone so that what drifted stays: where a directory is to give way to something
     else, that directory."""
     gives_way = {

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Protocol
 
 from atomsync.errors import GuardTripped, RootReplaced
 from atomsync.fs.identity import Seen, identity
-from atomsync.store.manifest import Manifest
 from atomsync.store.store import BaseStore
 from atomsync.tree.path import shown
 
 SOURCE, SOURCE_ROOT, ROOT = "source", "source_root", "root"  # keys in what a unit is about
+
+
+class Remembers(Protocol):
+    """What was last committed, as the manifest knows it, whoever reads it there."""
+
+    def roots(self, source: str) -> tuple[Mapping[str, object], Mapping[str, object]] | None: ...
 
 
 def about(source: str, source_fd: int, destination_fd: int) -> dict[str, object]:
@@ -27,10 +33,10 @@ def about(source: str, source_fd: int, destination_fd: int) -> dict[str, object]
     }
 
 
-def check_known(manifest: Manifest, now: Mapping[str, object], destination: str) -> None:
+def check_known(committed: Remembers, now: Mapping[str, object], destination: str) -> None:
     """RootReplaced if the last unit from this source saw another SRC or DST than ``now``."""
     source = str(now[SOURCE])
-    last = manifest.roots(source)
+    last = committed.roots(source)
     if last is None:
         return
     for role, path, key, were in (

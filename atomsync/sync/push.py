@@ -2,69 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import MappingProxyType
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
 
-from atomsync.errors import from_oserror
-from atomsync.fs.cursor import Cursor
-from atomsync.fs.disk import Disk
-from atomsync.fs.mounts import mounts_below
 from atomsync.fs.posix import PosixDisk
-from atomsync.fs.roots import is_dir
 from atomsync.plan.change import Change
-from atomsync.plan.guards import check_mounts, check_names
 from atomsync.plan.limit import limit_of
-from atomsync.plan.plan import normal_form
-from atomsync.store.access import open_control
-from atomsync.store.commit import Receipt
-from atomsync.store.control import UNIT
-from atomsync.store.copying import Source
 from atomsync.store.options import KEEP_UNITS
-from atomsync.store.prepared import check_not_held, some_are_undecided
 from atomsync.store.progress import Progress
-from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
-from atomsync.store.rows import what_a_push_knows
-from atomsync.sync.compare import Comparer, Rules
-from atomsync.sync.drift import OVERWRITE, Drifted
+from atomsync.sync.compare import Rules
+from atomsync.sync.drift import OVERWRITE
+from atomsync.sync.dry_run import dry_run as foretell
 from atomsync.sync.known import about, check_known, check_store
+from atomsync.sync.origin import opened_source, ownership
 from atomsync.sync.phases import Phases
+from atomsync.sync.report import Report
 from atomsync.sync.roots import check_roots
 from atomsync.sync.safety import Safety
-from atomsync.sync.settle import FAIL, Settled, check_taken, settle
-from atomsync.tree.diff import Ownership
+from atomsync.sync.settle import FAIL, Settled, settle
 from atomsync.tree.filters import Filters
-from atomsync.tree.path import shown
 from atomsync.unit.store import open_store
 from atomsync.unit.work import UnitOfWork
-
-
-class Report(NamedTuple):
-    """What a push did, or with ``dry_run`` would do (then ``receipt`` is None).
-
-    ``left_out``: special files, path → kind. ``skipped``: paths left as they are because they kept
-    changing. ``seconds`` is wall time, ``phases_ms`` what of it each phase took. Of a push that was
-    told where to look, ``restless`` are the files left alone because they changed so lately, and ``left``
-    the looks for which it had no room. ``drifted``: what somebody else had changed at the destination,
-    and which was overwritten, or with ``kept`` left as it is.
-    """
-
-    receipt: Receipt | None
-    changes: tuple[Change, ...]
-    unchanged: int
-    left_out: dict[str, str]
-    skipped: tuple[str, ...]
-    recovery: Recovery
-    seconds: float
-    phases_ms: dict[str, float]
-    restless: tuple[str, ...] = ()
-    left: Mapping[str, int] = MappingProxyType({})
-    drifted: tuple[Drifted, ...] = ()
-    kept: bool = False
 
 
 def push(
@@ -112,7 +71,7 @@ def push(
         if expect_store:
             check_store(store)
         if dry_run:
-            return _dry_run(disk, origin, dst, state, rules, phases, safety)
+            return foretell(src, origin, store, rules, safety, phases, accept_roots=accept_roots)
         with UnitOfWork(
             store, source=origin, message=message, progress=phases, exclusive=True, last=order
         ) as unit:
@@ -148,69 +107,3 @@ def committed(unit: UnitOfWork, settled: Settled, phases: Phases) -> Report:
         drifted,
         kept,
     )
-
-
-def _dry_run(
-    disk: Disk, origin: Source, dst: str, state: str | None, rules: Rules, phases: Phases, safety: Safety
-) -> Report:
-    """The first half of a push, with the same guards; touches nothing, not even a control directory."""
-    phases.phase("scan")
-    recovery = Recovery(CLEAN)
-    racy: dict[str, str] = {}
-    if is_dir(dst):
-        control = open_control(disk, dst, state, make=False)
-        if control is not None:
-            with contextlib.closing(control):
-                control.claim(make=False)
-                racy, step_ns = what_a_push_knows(control)
-                rules = rules._replace(ownership=rules.ownership._replace(time_step_ns=step_ns))
-                if control.has(UNIT) or some_are_undecided(control, {}, asked=False):
-                    recovery = Recovery(UNFINISHED, "", "a push would recover it first, then compare")
-        with _opened(disk, dst) as root, Cursor(disk, root) as tree:
-            found = Comparer(origin.cursor, tree, rules, racy, time.time_ns(), phases).run()
-            name_max = disk.space(root).name_max
-    else:
-        found = Comparer(origin.cursor, None, rules, {}, 0, phases).run()
-        name_max = os.statvfs(os.path.dirname(os.path.abspath(dst))).f_namemax
-    plan = normal_form(found.changes)
-    if is_dir(dst) and (control := open_control(disk, dst, state, make=False)) is not None:
-        with contextlib.closing(control):
-            check_not_held(control, plan.steps, {}, dry=True)
-    check_taken(origin, found, rules, safety)
-    check_names(plan.steps, name_max)
-    check_mounts(plan.steps, mounts_below(dst))
-    phases.finish()
-    return Report(
-        None,
-        tuple(found.changes),
-        found.unchanged,
-        found.left_out,
-        (),
-        recovery,
-        phases.seconds,
-        phases.ms,
-    )
-
-
-@contextlib.contextmanager
-def opened_source(disk: Disk, path: str) -> Iterator[Source]:
-    """The source tree, open for the time of a ``with``."""
-    with _opened(disk, path) as root, Cursor(disk, root) as cursor:
-        yield Source(disk, root, cursor)
-
-
-@contextlib.contextmanager
-def _opened(disk: Disk, path: str) -> Iterator[int]:
-    try:
-        fd = disk.open_root(path)
-    except OSError as error:
-        raise from_oserror(error, f"cannot open {shown(path)}") from None
-    try:
-        yield fd
-    finally:
-        disk.close(fd)
-
-
-def ownership() -> Ownership:
-    """What we may set, being who we are."""
-    return Ownership(os.geteuid() == 0, os.geteuid(), frozenset([os.getegid(), *os.getgroups()]))

@@ -22,8 +22,8 @@ from atomsync.store.seal import MEDIA
 from atomsync.sync.compare import Comparison, Pairs, Rules
 from atomsync.sync.judging import CONTENT, DRIFT, MISSING, ROT, Finding, drift_of
 from atomsync.sync.look import Look, LookComparer
+from atomsync.sync.origin import opened_source, ownership
 from atomsync.sync.phases import Phases
-from atomsync.sync.push import opened_source, ownership
 from atomsync.sync.roots import check_roots
 from atomsync.sync.safety import Safety
 from atomsync.sync.settle import Heard, settle_look

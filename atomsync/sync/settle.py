@@ -5,6 +5,7 @@ What is staged and still fits stays staged over the rounds.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from atomsync.store.copying import Source, digest_of, is_unchanged
 from atomsync.store.progress import Progress
 from atomsync.store.staging import Linked
 from atomsync.sync.compare import Comparer, Comparison, Rules
-from atomsync.sync.drift import KEEP, REFUSE, Drifted, drifted, kept, refuse
+from atomsync.sync.drift import KEEP, Drifted, Reckoned, reckoned
 from atomsync.sync.look import Look, LookComparer
 from atomsync.sync.phases import Phases
 from atomsync.sync.safety import Safety
@@ -103,8 +104,7 @@ def settle_look(
 
 
 class _Rounds:
-    """Compares and stages, as often as it takes. ``drifted`` is what was met so far, ``kept`` what of it is
-    left alone."""
+    """Compares and stages, as often as it takes."""
 
     def __init__(
         self,
@@ -116,27 +116,21 @@ class _Rounds:
     ) -> None:
         self._unit, self._origin, self._phases, self._safety = unit, origin, phases, safety
         self._comparer = comparer
-        self._drifted: tuple[Drifted, ...] = ()
-        self._kept: frozenset[str] = frozenset()
+        self._reckoned: Reckoned | None = None
 
     def settled(self, found: Comparison, skipped: Collection[str]) -> Settled:
-        return Settled(found, tuple(sorted(skipped)), self._drifted, self._safety.on_drift == KEEP)
+        drift = self._reckoned.drifted if self._reckoned else ()
+        return Settled(found, tuple(sorted(skipped)), drift, self._safety.on_drift == KEEP)
 
     def run(self, rules: Rules, look: Look | None) -> tuple[Comparison, set[str]]:
         """Compare and stage once; what of it turned out to be unstable."""
         unit, origin, phases = self._unit, self._origin, self._phases
         phases.phase("scan")
         began_ns = time.time_ns()
-        found = self._compared(rules, look, began_ns)
-        drift = drifted(unit.session.manifest, found.changes)
-        if drift and self._safety.on_drift == REFUSE:
-            raise refuse(drift)
-        if self._safety.on_drift != KEEP:
-            self._drifted = drift
-        elif drift:
-            self._drifted += drift
-            self._kept |= kept(drift, found.changes)
-            found = self._compared(rules, look, began_ns)
+        compare = functools.partial(self._compared, rules, look, began_ns)
+        manifest = unit.session.manifest
+        self._reckoned = reckoned(compare, manifest, self._safety.on_drift, self._reckoned)
+        found = self._reckoned.found
         self._check(found, rules, look)
         unit.expunge_all()
         unit._register_all(found.changes)
@@ -153,11 +147,11 @@ class _Rounds:
         unit.checked_ns = time.time_ns()
         return found, {*young, *found.unstable, *unit.unstable, *_moved(origin, found, phases)}
 
-    def _compared(self, rules: Rules, look: Look | None, now_ns: int) -> Comparison:
+    def _compared(self, rules: Rules, look: Look | None, now_ns: int, kept: frozenset[str]) -> Comparison:
         session, origin = self._unit.session, self._origin
         step_ns = session.manifest.time_step_ns
         rules = rules._replace(
-            ownership=rules.ownership._replace(time_step_ns=step_ns), skipped=rules.skipped | self._kept
+            ownership=rules.ownership._replace(time_step_ns=step_ns), skipped=rules.skipped | kept
         )
         racy = session.manifest.racy()
         both = origin.cursor, session.control.tree

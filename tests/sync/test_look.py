@@ -17,8 +17,9 @@ from atomsync.fs.posix import PosixDisk
 from atomsync.store.progress import Progress
 from atomsync.sync.compare import Rules
 from atomsync.sync.look import Look
+from atomsync.sync.origin import opened_source, ownership
 from atomsync.sync.phases import Phases
-from atomsync.sync.push import committed, opened_source, ownership
+from atomsync.sync.push import committed
 from atomsync.sync.safety import Safety
 from atomsync.sync.settle import Heard, settle_look
 from atomsync.unit.work import UnitOfWork

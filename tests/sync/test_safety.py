@@ -474,6 +474,8 @@ def test_the_command_tells_of_drift_to_people_and_to_programs(
     src, dst = drifted
     done = atomsync("push", "-n", "--delete", src, dst)
     assert done.returncode == 0, done.stderr
+    assert "somebody else changed 4 paths here since the last unit, which this would overwrite" in done.stderr
+    assert atomsync("push", "-n", "--on-drift", "refuse", src, dst).returncode == 41
     done = atomsync("push", "--on-drift", "refuse", "--delete", src, dst)
     assert done.returncode == 41
     assert "file 00 (edited)" in done.stderr
@@ -547,4 +549,33 @@ def test_a_pattern_that_is_none_is_refused_before_anything_else(src: Path, dst: 
         dst.rmdir()
     with pytest.raises(UsageError):
         push(src, dst, last=["!"])
+    assert not dst.exists()
+
+
+# -- a dry run foretells all of it
+
+
+def test_a_dry_run_keeps_what_the_push_would_keep(drifted: tuple[Path, Path], unchanged: Unchanged) -> None:
+    src, dst = drifted
+    with unchanged(dst, control=True):
+        foretold = push(src, dst, delete=True, on_drift="keep", dry_run=True)
+    done = push(src, dst, delete=True, on_drift="keep")
+    assert foretold.drifted == done.drifted
+    assert [change.path for change in foretold.changes] == [change.path for change in done.changes]
+
+
+def test_a_dry_run_refuses_other_roots(pair: tuple[Path, Path], tmp_path: Path, unchanged: Unchanged) -> None:
+    src, dst = pair
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-a", dst, copy], check=True)
+    with unchanged(copy, control=True), pytest.raises(RootReplaced):
+        push(src, copy, dry_run=True)
+    push(src, copy, dry_run=True, accept_roots=True)
+
+
+def test_a_dry_run_of_a_destination_without_a_unit_is_refused_where_one_is_expected(
+    src: Path, dst: Path
+) -> None:
+    with pytest.raises(GuardTripped):
+        push(src, dst, dry_run=True, expect_store=True)
     assert not dst.exists()

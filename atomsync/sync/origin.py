@@ -1,0 +1,39 @@
+"""Where a push begins: the open source, and what we may give to the destination, being who we are."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from atomsync.errors import from_oserror
+from atomsync.fs.cursor import Cursor
+from atomsync.fs.disk import Disk
+from atomsync.store.copying import Source
+from atomsync.tree.diff import Ownership
+from atomsync.tree.path import shown
+
+
+@contextlib.contextmanager
+def opened_source(disk: Disk, path: str) -> Iterator[Source]:
+    """The source tree, open for the time of a ``with``."""
+    with opened_root(disk, path) as root, Cursor(disk, root) as cursor:
+        yield Source(disk, root, cursor)
+
+
+@contextlib.contextmanager
+def opened_root(disk: Disk, path: str) -> Iterator[int]:
+    """The descriptor of a directory that an operator named. Raises AtomSyncError."""
+    try:
+        fd = disk.open_root(path)
+    except OSError as error:
+        raise from_oserror(error, f"cannot open {shown(path)}") from None
+    try:
+        yield fd
+    finally:
+        disk.close(fd)
+
+
+def ownership() -> Ownership:
+    """What we may set, being who we are."""
+    return Ownership(os.geteuid() == 0, os.geteuid(), frozenset([os.getegid(), *os.getgroups()]))
