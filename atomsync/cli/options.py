@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from atomsync.cli.quantities import most
+from atomsync.cli.quantities import duration, most
 from atomsync.errors import UsageError
 from atomsync.store.options import KEEP_UNITS
 from atomsync.sync.drift import KEEP, OVERWRITE, REFUSE
+from atomsync.sync.hooks import TIMEOUT_S
 from atomsync.tree.filters import exclude_line, include_line
 from atomsync.tree.path import shown
 
@@ -175,6 +176,20 @@ _PAIR = (
         help="How many finished units to keep, with the versions they displaced.",
     ),
     click.option("-m", "--message", default="", help="A note to keep with the unit."),
+    click.option(
+        "--check",
+        default="",
+        metavar="CMD",
+        help="Run CMD in a view of DST as it will be; unless it succeeds, nothing is committed.",
+    ),
+    click.option("--after", default="", metavar="CMD", help="Run CMD in DST after each committed unit."),
+    click.option(
+        "--hook-timeout",
+        type=duration,
+        default=TIMEOUT_S,
+        metavar="TIME",
+        help="How long CMD may take; 0: as long as it likes. Default: 5m.",
+    ),
 )
 
 

@@ -14,10 +14,11 @@ from atomsync.fs.posix import PosixDisk
 from atomsync.plan.limit import NO_LIMIT, limit_of
 from atomsync.store.progress import Progress
 from atomsync.sync.compare import Comparison, Rules
+from atomsync.sync.hooks import Place, listeners
 from atomsync.sync.known import about, check_known, check_store
 from atomsync.sync.look import Look
 from atomsync.sync.phases import Phases
-from atomsync.sync.push import Report, committed, later, opened_source, ownership
+from atomsync.sync.push import Report, committed, followed, later, opened_source, ownership
 from atomsync.sync.safety import Safety
 from atomsync.sync.settle import Heard, settle_look
 from atomsync.unit.store import open_store
@@ -43,6 +44,7 @@ class Carrier:
     ) -> None:
         self._source, self._options, self._ground = source, options, ground
         self._since, self._progress = since, progress
+        self._place = Place.of(source, destination)
         self._time_step_ns = 1
         self._able: Capabilities | None = None  # of the destination stood on
         self._order = later(options.last)
@@ -64,6 +66,7 @@ class Carrier:
         wary = self._ground.is_other_source
         look = Look(batch.looks, batch.held, batch.moves, options.batch_bytes, wary)
         phases = Phases(self._progress)
+        heard_seal = listeners(options.hooks, self._place, phases)
         self._must_stand()  # before the store is opened: where none is, one would be made
         if options.expect_store and self._ground.destination is None:
             check_store(self._store)
@@ -76,6 +79,7 @@ class Carrier:
                 progress=phases,
                 exclusive=True,
                 last=self._order,
+                listeners=heard_seal,
             ) as unit,
         ):
             self._ground.must_be_source(origin.root)
@@ -105,6 +109,7 @@ class Carrier:
             self._ground.is_other_source = False
         if not fresh or (report.receipt and report.receipt.unit_id):  # else it was unmade again
             self._ground.destination = found
+        report = followed(report, options.hooks, self._place, self._progress)
         if len(report.changes) > _MANY:
             gc.collect()  # so much garbage is not left lying in a process that will run for months
         return report

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from atomsync.errors import from_oserror
+from atomsync.errors import AfterFailed, from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.fs.mounts import mounts_below
@@ -31,6 +31,7 @@ from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.store.rows import what_a_push_knows
 from atomsync.sync.compare import Comparer, Rules
 from atomsync.sync.drift import OVERWRITE, Drifted
+from atomsync.sync.hooks import TIMEOUT_S, Hooks, Place, check_hooks, listeners, run_after
 from atomsync.sync.known import about, check_known, check_store
 from atomsync.sync.phases import Phases
 from atomsync.sync.roots import check_roots
@@ -50,7 +51,8 @@ class Report(NamedTuple):
     changing. ``seconds`` is wall time, ``phases_ms`` what of it each phase took. Of a push that was
     told where to look, ``restless`` are the files left alone because they changed so lately, and ``left``
     the looks for which it had no room. ``drifted``: what somebody else had changed at the destination,
-    and which was overwritten, or with ``kept`` left as it is.
+    and which was overwritten, or with ``kept`` left as it is. ``failed``: how the command after the commit
+    failed, if it did.
     """
 
     receipt: Receipt | None
@@ -65,6 +67,7 @@ class Report(NamedTuple):
     left: Mapping[str, int] = MappingProxyType({})
     drifted: tuple[Drifted, ...] = ()
     kept: bool = False
+    failed: AfterFailed | None = None
 
 
 def push(
@@ -87,6 +90,9 @@ def push(
     on_drift: str = OVERWRITE,
     accept_roots: bool = False,
     expect_store: bool = False,
+    check: str = "",
+    after: str = "",
+    hook_timeout: float = TIMEOUT_S,
     progress: Progress | None = None,
     agreed: Callable[[Iterable[Change]], None] | None = None,
 ) -> Report:
@@ -96,13 +102,18 @@ def push(
     ten and half of what is there. ``on_drift``: "overwrite", "refuse" or "keep" what somebody else
     changed there since the last unit. ``last``: patterns of what becomes visible after what it refers to.
     SRC and DST must stand where the last unit saw them, unless ``accept_roots``; ``expect_store``: there must
-    have been one. ``agreed`` is shown the changes before anything is staged (see ``Safety``). Raises the
-    members of ``errors.AtomSyncError``; whatever it raises but InDoubt, the destination is as it was.
+    have been one. ``check`` and ``after`` are commands for the shell, which may take ``hook_timeout`` seconds
+    each (docs/hooks.md). ``agreed`` is shown the changes before anything is staged (see ``Safety``). Raises
+    the members of ``errors.AtomSyncError``; whatever it raises but InDoubt and AfterFailed, the destination
+    is as it was.
     """
     src, dst = os.fspath(source), os.fspath(destination)
     state = None if state_dir is None else os.fspath(state_dir)
     check_roots(src, dst, state)
-    phases = Phases(progress or Progress())
+    progress = progress or Progress()
+    hooks, place = Hooks(check, after, hook_timeout), Place.of(src, dst)
+    check_hooks(hooks)
+    phases = Phases(progress)
     disk = PosixDisk()
     rules = Rules((filters or Filters()).anew(), ownership(), delete, checksum, one_file_system)
     safety = Safety(limit_of(max_delete), on_drift, agreed).checked()
@@ -114,18 +125,37 @@ def push(
         if dry_run:
             return _dry_run(disk, origin, dst, state, rules, phases, safety)
         with UnitOfWork(
-            store, source=origin, message=message, progress=phases, exclusive=True, last=order
+            store,
+            source=origin,
+            message=message,
+            progress=phases,
+            exclusive=True,
+            last=order,
+            listeners=listeners(hooks, place, phases),
         ) as unit:
             unit.about = about(src, origin.root, unit.session.control.root)
             if not accept_roots:
                 check_known(unit.session.manifest, unit.about, dst)
-            return committed(unit, settle(unit, origin, rules, on_unstable, phases, safety), phases)
+            report = committed(unit, settle(unit, origin, rules, on_unstable, phases, safety), phases)
+    report = followed(report, hooks, place, progress)
+    if report.failed is not None:
+        report.failed.report = report
+        raise report.failed
+    return report
 
 
 def later(patterns: Iterable[str]) -> Callable[[str], bool] | None:
     """Whether a path matches one of these gitignore patterns; None if there are none."""
     filters = Filters(patterns)
     return functools.partial(filters.excludes, is_dir=False) if filters.active else None
+
+
+def followed(report: Report, hooks: Hooks, place: Place, progress: Progress) -> Report:
+    """The very end of a push: the command after the commit, if anything was committed."""
+    receipt = report.receipt
+    if not hooks.after or receipt is None or not receipt.unit_id:
+        return report
+    return report._replace(failed=run_after(hooks, place, receipt, report.changes, progress))
 
 
 def committed(unit: UnitOfWork, settled: Settled, phases: Phases) -> Report:

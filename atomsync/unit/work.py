@@ -27,6 +27,7 @@ from atomsync.unit.compensation import Compensations, blame, check
 from atomsync.unit.guarded import verb
 from atomsync.unit.rebase import rebase
 from atomsync.unit.savepoint import Savepoint
+from atomsync.unit.sealed import Sealed
 from atomsync.unit.state import CHANGE, CLOSE, COMMIT, FAILED, FLUSH, NEST, PENDING, PREPARE, ROLLBACK
 from atomsync.unit.turn import Turn
 
@@ -294,6 +295,7 @@ class UnitOfWork(Changing):
                 coordinator=coordinator,
                 about=self.about,
             )
+            self._tell(events.AFTER_SEAL, Sealed(session, sealed, self._books.changes))
             if verb == COMMIT:
                 try:
                     return session.commit(sealed)
