@@ -190,6 +190,9 @@ _PAIR = (
         metavar="TIME",
         help="How long CMD may take; 0: as long as it likes. Default: 5m.",
     ),
+    click.option(
+        "--touch", default="", metavar="FILE", help="Write FILE (relative to DST) last, whatever is changed."
+    ),
 )
 
 

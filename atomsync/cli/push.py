@@ -61,6 +61,7 @@ def command(
     check: str,
     after: str,
     hook_timeout: float,
+    touch: str,
     verbose: bool,
     quiet: bool,
     as_json: bool,
@@ -104,6 +105,7 @@ def command(
             check=check,
             after=after,
             hook_timeout=hook_timeout,
+            touch=touch,
             progress=progress,
         )
     if save_plan is not None:

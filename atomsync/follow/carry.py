@@ -14,13 +14,14 @@ from atomsync.fs.posix import PosixDisk
 from atomsync.plan.limit import NO_LIMIT, limit_of
 from atomsync.store.progress import Progress
 from atomsync.sync.compare import Comparison, Rules
-from atomsync.sync.hooks import Place, listeners
+from atomsync.sync.hooks import Place, check_hooks, listeners
 from atomsync.sync.known import about, check_known, check_store
 from atomsync.sync.look import Look
 from atomsync.sync.phases import Phases
 from atomsync.sync.push import Report, committed, followed, later, opened_source, ownership
 from atomsync.sync.safety import Safety
 from atomsync.sync.settle import Heard, settle_look
+from atomsync.sync.touch import check_touch
 from atomsync.unit.store import open_store
 from atomsync.unit.work import UnitOfWork
 from atomsync.watch.batching import Batch
@@ -45,6 +46,8 @@ class Carrier:
         self._source, self._options, self._ground = source, options, ground
         self._since, self._progress = since, progress
         self._place = Place.of(source, destination)
+        check_hooks(options.hooks)
+        check_touch(options.touch)
         self._time_step_ns = 1
         self._able: Capabilities | None = None  # of the destination stood on
         self._order = later(options.last)
@@ -129,6 +132,7 @@ class Carrier:
             options.one_file_system,
             frozenset(skipped),
             int(options.settle_s * 1e9) if resting else 0,
+            options.touch,
         )
 
     def _must_stand(self) -> None:

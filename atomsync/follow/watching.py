@@ -50,6 +50,7 @@ class WatchOptions(NamedTuple):
     check: str = ""
     after: str = ""
     hook_timeout: float = TIMEOUT_S
+    touch: str = ""
     settle_s: float = 0.1
     max_wait_s: float = 2.0
     batch_paths: int = 50_000

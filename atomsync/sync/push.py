@@ -37,6 +37,7 @@ from atomsync.sync.phases import Phases
 from atomsync.sync.roots import check_roots
 from atomsync.sync.safety import Safety
 from atomsync.sync.settle import FAIL, Settled, check_taken, settle
+from atomsync.sync.touch import check_touch
 from atomsync.tree.diff import Ownership
 from atomsync.tree.filters import Filters
 from atomsync.tree.path import shown
@@ -93,6 +94,7 @@ def push(
     check: str = "",
     after: str = "",
     hook_timeout: float = TIMEOUT_S,
+    touch: str = "",
     progress: Progress | None = None,
     agreed: Callable[[Iterable[Change]], None] | None = None,
 ) -> Report:
@@ -103,9 +105,9 @@ def push(
     changed there since the last unit. ``last``: patterns of what becomes visible after what it refers to.
     SRC and DST must stand where the last unit saw them, unless ``accept_roots``; ``expect_store``: there must
     have been one. ``check`` and ``after`` are commands for the shell, which may take ``hook_timeout`` seconds
-    each (docs/hooks.md). ``agreed`` is shown the changes before anything is staged (see ``Safety``). Raises
-    the members of ``errors.AtomSyncError``; whatever it raises but InDoubt and AfterFailed, the destination
-    is as it was.
+    each, ``touch`` is a file of the destination to be written last (docs/hooks.md). ``agreed`` is shown the
+    changes before anything is staged (see ``Safety``). Raises the members of ``errors.AtomSyncError``; whatever
+    it raises but InDoubt and AfterFailed, the destination is as it was.
     """
     src, dst = os.fspath(source), os.fspath(destination)
     state = None if state_dir is None else os.fspath(state_dir)
@@ -115,7 +117,8 @@ def push(
     check_hooks(hooks)
     phases = Phases(progress)
     disk = PosixDisk()
-    rules = Rules((filters or Filters()).anew(), ownership(), delete, checksum, one_file_system)
+    check_touch(touch)
+    rules = Rules((filters or Filters()).anew(), ownership(), delete, checksum, one_file_system, touch=touch)
     safety = Safety(limit_of(max_delete), on_drift, agreed).checked()
     order = later(last)
     with opened_source(disk, src) as origin:
