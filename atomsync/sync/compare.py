@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from atomsync.errors import AtomSyncError, GuardTripped, from_oserror
+from atomsync.errors import AtomSyncError, GuardTripped, UsageError, from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.change import Change
 from atomsync.store.copying import digest_file
@@ -200,8 +200,11 @@ class Comparer:
         for name in (there - have.keys()) & want.keys():
             self._hidden(joined(path, name))
         if rules.touch and path == parent_of(rules.touch):
-            for names in (want, have):
-                names.pop(rules.touch.rpartition("/")[2], None)
+            name = rules.touch.rpartition("/")[2]
+            if name in want and want[name].kind == DIR:
+                raise UsageError(f"cannot touch {shown(rules.touch)}", "it is a directory in SRC")
+            want.pop(name, None)
+            have.pop(name, None)
         for names in (want, have):
             if skipped:
                 for name in [name for name in names if joined(path, name) in skipped]:
