@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -83,7 +84,8 @@ def command(
     lines = pattern_lines(ctx.meta["patterns"])
     filters = Filters(lines, gitignore=gitignore)
     with stopping(progress_of(bar=not (quiet or as_json))) as progress:
-        report = _pushed(
+        report = with_report(
+            push,
             src,
             dst,
             delete=delete,
@@ -113,10 +115,10 @@ def command(
     return carried_out(report, progress, verbose=verbose or dry_run, quiet=quiet, as_json=as_json)
 
 
-def _pushed(*pair: str, **options: Any) -> Report:
-    """``push``; its report also if the command after it failed."""
+def with_report(push: Callable[..., Report], *about: Any, **options: Any) -> Report:
+    """Its report also if only the command after the commit failed: then that is told of, too."""
     try:
-        return push(*pair, **options)
+        return push(*about, **options)
     except AfterFailed as error:  # the unit is committed
         report: Report = error.report
         return report

@@ -269,7 +269,7 @@ class Comparer:
         assert self.destination is not None
         members: list[tuple[str, Entry]] = []
         kept: set[str] = set()
-        skipped = {*self.rules.skipped, self.rules.touch}
+        skipped = self.rules.skipped | {self.rules.touch} if self.rules.touch else self.rules.skipped
         pending = [top]
         while pending:
             directory = pending.pop()

@@ -106,8 +106,8 @@ def push(
     SRC and DST must stand where the last unit saw them, unless ``accept_roots``; ``expect_store``: there must
     have been one. ``check`` and ``after`` are commands for the shell, which may take ``hook_timeout`` seconds
     each, ``touch`` is a file of the destination to be written last (docs/hooks.md). ``agreed`` is shown the
-    changes before anything is staged (see ``Safety``). Raises the members of ``errors.AtomSyncError``; whatever
-    it raises but InDoubt and AfterFailed, the destination is as it was.
+    changes before anything is staged (see ``Safety``). Raises the members of ``errors.AtomSyncError``;
+    whatever it raises but InDoubt and AfterFailed, the destination is as it was.
     """
     src, dst = os.fspath(source), os.fspath(destination)
     state = None if state_dir is None else os.fspath(state_dir)

@@ -474,6 +474,23 @@ def test_a_signal_while_it_runs_ends_it_and_says_that_the_unit_is_committed(
     wait_until(lambda: not lives(number_in(pid)))
 
 
+def test_a_saved_plan_is_carried_out_with_hooks_of_its_own(
+    atomsync: Cli, src: Path, dst: Path, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan"
+    push(src, dst, touch="reload")
+    (src / "top").write_bytes(b"22")
+    assert (
+        atomsync("push", "-n", "--delete", "--touch", "reload", "--save-plan", plan, src, dst).returncode == 0
+    )
+    assert atomsync("apply", "--touch", "reload", "--check", "false", plan).returncode == 43
+    assert (dst / "top").read_bytes() == b"1"
+    done = atomsync("apply", "--touch", "reload", "--check", "grep 22 top", "--after", "false", plan)
+    assert done.returncode == 52, done.stderr
+    assert done.stdout.startswith("created 0 · updated 2 ")
+    assert (dst / "top").read_bytes() == b"22"
+
+
 # -- in a program of one's own
 
 
