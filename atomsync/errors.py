@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "AccessError",
+    "AfterFailed",
     "AtomSyncError",
+    "CheckFailed",
     "CompensationFailed",
     "ControlUntrusted",
     "DestinationLimit",
@@ -160,6 +162,12 @@ class DigestMismatch(AtomSyncError):
     exit_status, code = 42, "digest"
 
 
+class CheckFailed(AtomSyncError):
+    """What was to check the unit before its commit refused it, or changed it; it was rolled back."""
+
+    exit_status, code = 43, "check"
+
+
 class NoSpace(AtomSyncError):
     """Not enough blocks or inodes on the destination's filesystem."""
 
@@ -200,6 +208,13 @@ class NotWatched(AtomSyncError):
     """No ``atomsync watch`` answers for this destination."""
 
     exit_status, code = 50, "not-watched"
+
+
+class AfterFailed(AtomSyncError):
+    """The unit is committed, but the command to be run after it failed; ``report`` is that of the push."""
+
+    exit_status, code = 52, "after"
+    report: Any = None
 
 
 class UnitStateError(AtomSyncError):

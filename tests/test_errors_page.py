@@ -208,6 +208,18 @@ def not_watched() -> None:
     ask("site", "flush")
 
 
+def check() -> None:
+    os.makedirs("src")
+    Path("src/nginx.conf").write_text("listen")
+    push("src", "site", check="cat nginx.conf && false")
+
+
+def after() -> None:
+    os.makedirs("src")
+    Path("src/nginx.conf").write_text("listen")
+    push("src", "site", after="echo no such service; exit 5")
+
+
 def state() -> None:
     with open_store("site").begin() as unit:
         unit.commit()
@@ -267,6 +279,8 @@ RAISED = [
     prepared,
     resolver,
     not_watched,
+    check,
+    after,
     state,
     pending_rollback,
     compensation,

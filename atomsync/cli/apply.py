@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 import click
 
 from atomsync.cli import planfile
-from atomsync.cli.options import json_option
-from atomsync.cli.push import carried_out, progress_of
+from atomsync.cli.options import hook_options, json_option
+from atomsync.cli.push import carried_out, progress_of, with_report
 from atomsync.cli.signals import stopping
 from atomsync.sync.applying import apply
 
@@ -19,10 +20,11 @@ from atomsync.sync.applying import apply
     "and those of push: docs/exit-statuses.md.",
 )
 @click.argument("file", metavar="FILE")
+@hook_options
 @click.option("-v", "--verbose", is_flag=True, help="One line for each changed path.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @json_option
-def command(file: str, *, verbose: bool, quiet: bool, as_json: bool) -> int:
+def command(file: str, *, verbose: bool, quiet: bool, as_json: bool, **hooks: Any) -> int:
     """Do exactly what a saved plan says, in one all-or-nothing unit, or nothing.
 
     SRC and DST are compared again, with the options of the plan. If anything that is to be done is not
@@ -36,5 +38,5 @@ def command(file: str, *, verbose: bool, quiet: bool, as_json: bool) -> int:
     gc.disable()  # as in push
     plan = planfile.read(file)
     with stopping(progress_of(bar=not (quiet or as_json))) as progress:
-        report = apply(plan, progress=progress)
+        report = with_report(apply, plan, progress=progress, **hooks)
     return carried_out(report, progress, verbose=verbose, quiet=quiet, as_json=as_json)

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from atomsync.cli.quantities import most
+from atomsync.cli.quantities import duration, most
 from atomsync.errors import UsageError
 from atomsync.store.options import KEEP_UNITS
 from atomsync.sync.drift import KEEP, OVERWRITE, REFUSE
+from atomsync.sync.hooks import TIMEOUT_S
 from atomsync.tree.filters import exclude_line, include_line
 from atomsync.tree.path import shown
 
@@ -109,6 +110,25 @@ _SOURCE = (
         "-x", "--one-file-system", is_flag=True, help="Do not enter other filesystems mounted in SRC."
     ),
 )
+_HOOKS = (
+    click.option(
+        "--check",
+        default="",
+        metavar="CMD",
+        help="Run CMD in a view of DST as it will be; unless it succeeds, nothing is committed.",
+    ),
+    click.option("--after", default="", metavar="CMD", help="Run CMD in DST after each committed unit."),
+    click.option(
+        "--hook-timeout",
+        type=duration,
+        default=TIMEOUT_S,
+        metavar="TIME",
+        help="How long CMD may take; 0: as long as it likes. Default: 5m.",
+    ),
+    click.option(
+        "--touch", default="", metavar="FILE", help="Write FILE (relative to DST) last, whatever is changed."
+    ),
+)
 _PAIR = (
     click.option(
         "--delete", is_flag=True, help="Also remove from DST what SRC does not have. Default: remove nothing."
@@ -175,6 +195,7 @@ _PAIR = (
         help="How many finished units to keep, with the versions they displaced.",
     ),
     click.option("-m", "--message", default="", help="A note to keep with the unit."),
+    *_HOOKS,
 )
 
 
@@ -195,5 +216,12 @@ def scope_options(command: Any) -> Any:
 
 def _with(command: Any, options: Sequence[Any]) -> Any:
     for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def hook_options(command: Any) -> Any:
+    """What runs around the commit of a unit; a part of ``pair_options``."""
+    for option in reversed(_HOOKS):
         command = option(command)
     return command

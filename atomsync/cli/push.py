@@ -6,13 +6,15 @@ import contextlib
 import gc
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import click
 
 from atomsync.cli import planfile, records, render
 from atomsync.cli.options import PairCommand, json_option, pair_options, pattern_lines
 from atomsync.cli.signals import stopping
-from atomsync.errors import Interrupted, UsageError
+from atomsync.errors import AfterFailed, Interrupted, UsageError
 from atomsync.store.progress import Progress
 from atomsync.sync.applying import plan_of
 from atomsync.sync.push import push
@@ -24,7 +26,8 @@ from atomsync.tree.filters import Filters
     "push",
     cls=PairCommand,
     epilog="Exit status: 0 done, 1 usage, 3 no such directory, 13 permission, 20 interrupted, 24 source kept "
-    "changing, 25 guard, 40 locked, 41 drift, 44 no space, 46 journal; all in docs/exit-statuses.md.",
+    "changing, 25 guard, 40 locked, 41 drift, 43 check failed, 44 no space, 46 journal; all in "
+    "docs/exit-statuses.md.",
 )
 @click.argument("src", metavar="SRC")
 @click.argument("dst", metavar="DST")
@@ -57,6 +60,10 @@ def command(
     on_drift: str,
     accept_roots: bool,
     expect_store: bool,
+    check: str,
+    after: str,
+    hook_timeout: float,
+    touch: str,
     verbose: bool,
     quiet: bool,
     as_json: bool,
@@ -78,7 +85,8 @@ def command(
     lines = pattern_lines(ctx.meta["patterns"])
     filters = Filters(lines, gitignore=gitignore)
     with stopping(progress_of(bar=not (quiet or as_json))) as progress:
-        report = push(
+        report = with_report(
+            push,
             src,
             dst,
             delete=delete,
@@ -97,11 +105,24 @@ def command(
             on_drift=on_drift,
             accept_roots=accept_roots,
             expect_store=expect_store,
+            check=check,
+            after=after,
+            hook_timeout=hook_timeout,
+            touch=touch,
             progress=progress,
         )
     if save_plan is not None:
         planfile.write(save_plan, plan_of(report, src, dst, lines, gitignore=gitignore, options=ctx.params))
     return carried_out(report, progress, verbose=verbose or dry_run, quiet=quiet, as_json=as_json)
+
+
+def with_report(push: Callable[..., Report], *about: Any, **options: Any) -> Report:
+    """Its report also if only the command after the commit failed: then that is told of, too."""
+    try:
+        return push(*about, **options)
+    except AfterFailed as error:  # the unit is committed
+        report: Report = error.report
+        return report
 
 
 def carried_out(report: Report, progress: Progress, *, verbose: bool, quiet: bool, as_json: bool) -> int:
@@ -112,6 +133,8 @@ def carried_out(report: Report, progress: Progress, *, verbose: bool, quiet: boo
             sys.stdout.flush()
     except OSError as error:  # what was to be done is done, whoever hears of it
         _unheard(error)
+    if report.failed is not None:
+        raise report.failed
     if progress.stopping:
         raise Interrupted(
             f"stopped by {progress.stopping}", "the unit was sealed by then, so it was finished"

@@ -12,16 +12,15 @@ from typing import Any
 from atomsync.cli.render import tally
 from atomsync.errors import AtomSyncError
 from atomsync.follow.watching import Coverage
-from atomsync.plan.change import Change
 from atomsync.store.recovery import CLEAN, Recovery
 from atomsync.store.status import Status
 from atomsync.sync.difference import Differences
+from atomsync.sync.facts import SCHEMA, change_facts, receipt_facts
 from atomsync.sync.judging import VERDICTS
 from atomsync.sync.repair import Repair
 from atomsync.sync.report import Report
 from atomsync.sync.verify import Verification, counts_of
 
-SCHEMA = 1
 _OWN_NAMES = ("coverage", "held", "set-aside", "missed")  # the rest of what a watch tells is called watch-...
 
 
@@ -58,7 +57,7 @@ def _told(report: Report, *, verbose: bool) -> Iterator[tuple[str, dict[str, obj
     if verbose:
         for change in sorted(report.changes):
             if change.visible:
-                yield "change", _change(change)
+                yield "change", change_facts(change)
     for path, kind in sorted(report.left_out.items()):
         yield "left-out", {"path": path, "kind": kind}
     for path in report.skipped:
@@ -78,15 +77,7 @@ def _told(report: Report, *, verbose: bool) -> Iterator[tuple[str, dict[str, obj
     yield (
         "receipt",
         {
-            "unit": receipt.unit_id or None,
-            "created": receipt.created,
-            "updated": receipt.updated,
-            "removed": receipt.removed,
-            "bytes": receipt.bytes,
-            "window_ms": round(receipt.window_ms, 3),
-            "swap_class": receipt.swap_class,
-            "durability": receipt.durability,
-            "warnings": list(receipt.warnings),
+            **receipt_facts(receipt),
             **common,
         },
     )
@@ -214,13 +205,6 @@ def _error(error: AtomSyncError) -> dict[str, object]:
         "why": error.why,
         "hint": error.hint,
     }
-
-
-def _change(change: Change) -> dict[str, object]:
-    entry = change.new or change.old
-    assert entry is not None
-    what = "create" if change.old is None else "remove" if change.new is None else "update"
-    return {"change": what, "path": change.path, "kind": entry.kind, "content": change.content}
 
 
 def _line(event: str, **fields: object) -> str:

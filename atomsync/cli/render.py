@@ -166,6 +166,8 @@ def watch(event: str, fields: Mapping[str, Any], *, verbose: bool) -> Iterator[t
         yield f"{shown(what)} · next try in {fields['next_try_s']:.1f} s", True
         if fields.get("news"):  # a hint is read once
             yield from ((shown(line), True) for line in hint)
+    elif event == "after-failed":
+        yield from ((shown(line), True) for line in str(fields["error"]).splitlines())
     elif event == "reload-failed":
         yield f"going on as before: {_on_one_line(fields['error'])}", True
     elif event == "coverage":

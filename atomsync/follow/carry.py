@@ -14,14 +14,16 @@ from atomsync.fs.posix import PosixDisk
 from atomsync.plan.limit import NO_LIMIT, limit_of
 from atomsync.store.progress import Progress
 from atomsync.sync.compare import Comparison, Rules
+from atomsync.sync.hooks import Place, check_hooks, listeners
 from atomsync.sync.known import about, check_known, check_store
 from atomsync.sync.look import Look
 from atomsync.sync.origin import opened_source, ownership
 from atomsync.sync.phases import Phases
-from atomsync.sync.push import committed, later
+from atomsync.sync.push import committed, followed, later
 from atomsync.sync.report import Report
 from atomsync.sync.safety import Safety
 from atomsync.sync.settle import Heard, settle_look
+from atomsync.sync.touch import check_touch
 from atomsync.unit.store import open_store
 from atomsync.unit.work import UnitOfWork
 from atomsync.watch.batching import Batch
@@ -45,6 +47,9 @@ class Carrier:
     ) -> None:
         self._source, self._options, self._ground = source, options, ground
         self._since, self._progress = since, progress
+        self._place = Place.of(source, destination)
+        check_hooks(options.hooks)
+        check_touch(options.touch)
         self._time_step_ns = 1
         self._able: Capabilities | None = None  # of the destination stood on
         self._order = later(options.last)
@@ -66,6 +71,7 @@ class Carrier:
         wary = self._ground.is_other_source
         look = Look(batch.looks, batch.held, batch.moves, options.batch_bytes, wary)
         phases = Phases(self._progress)
+        heard_seal = listeners(options.hooks, self._place, phases)
         self._must_stand()  # before the store is opened: where none is, one would be made
         if options.expect_store and self._ground.destination is None:
             check_store(self._store)
@@ -78,6 +84,7 @@ class Carrier:
                 progress=phases,
                 exclusive=True,
                 last=self._order,
+                listeners=heard_seal,
             ) as unit,
         ):
             self._ground.must_be_source(origin.root)
@@ -107,6 +114,7 @@ class Carrier:
             self._ground.is_other_source = False
         if not fresh or (report.receipt and report.receipt.unit_id):  # else it was unmade again
             self._ground.destination = found
+        report = followed(report, options.hooks, self._place, self._progress)
         if len(report.changes) > _MANY:
             gc.collect()  # so much garbage is not left lying in a process that will run for months
         return report
@@ -126,6 +134,7 @@ class Carrier:
             options.one_file_system,
             frozenset(skipped),
             int(options.settle_s * 1e9) if resting else 0,
+            options.touch,
         )
 
     def _must_stand(self) -> None:

@@ -65,7 +65,7 @@ class Follower(Desk):
     ``lag_s``: the age of its oldest hint; the first time also if there was nothing to do), "retrying"
     (``error``, ``next_try_s``, ``news``: not told before), "paused" (``why``), "resumed", "coverage"
     (``coverage``, ``why``), "held" (``paths``), "set-aside" (``path``, ``why``), "missed" (``paths``),
-    "stopped" (``why``).
+    "after-failed" (``error``), "stopped" (``why``).
     With ``lasting`` a source that is missing at the start is waited for.
     """
 
@@ -268,6 +268,8 @@ class Follower(Desk):
             self._attachment.missed += len(missed)
         if receipt.unit_id or report.recovery.action != CLEAN or not self._caught_up:
             self._tell("synced", report=report, lag_s=now - batch.since_s)
+        if report.failed is not None:
+            self._tell("after-failed", error=report.failed)
         if missed:
             self._tell("missed", paths=missed)
         if moving - self._told_moving:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from atomsync.errors import (
     AtomSyncError,
+    CheckFailed,
     GuardTripped,
     HeldByPrepared,
     RootError,
@@ -55,11 +56,11 @@ class Trouble:
         self.why = self.last_error = str(error)
         self.paused = isinstance(error, (*GONE, GuardTripped))
         self.next_try_s = now_s + after_s
-        self._heals_by_hints = isinstance(error, GuardTripped)
+        self._heals_by_hints = isinstance(error, (GuardTripped, CheckFailed))
         return after_s, news
 
     def heard(self, try_s: float) -> None:
-        """The source changes: what a guard refused may be right at ``try_s``."""
+        """The source changes: what a guard or a check refused may be right at ``try_s``."""
         if self._heals_by_hints and self.next_try_s is not None:
             self.next_try_s = min(self.next_try_s, try_s)
 

@@ -8,6 +8,7 @@ from atomsync.store.barrier import FULL
 from atomsync.store.options import KEEP_UNITS
 from atomsync.store.seal import READBACK
 from atomsync.sync.drift import OVERWRITE
+from atomsync.sync.hooks import TIMEOUT_S, Hooks
 from atomsync.sync.settle import FAIL
 from atomsync.tree.filters import Filters
 
@@ -46,12 +47,20 @@ class WatchOptions(NamedTuple):
     on_drift: str = OVERWRITE
     accept_roots: bool = False
     expect_store: bool = False
+    check: str = ""
+    after: str = ""
+    hook_timeout: float = TIMEOUT_S
+    touch: str = ""
     settle_s: float = 0.1
     max_wait_s: float = 2.0
     batch_paths: int = 50_000
     batch_bytes: int = 4_000_000_000
     rescan_s: float = 3600.0
     poll_s: float | None = None
+
+    @property
+    def hooks(self) -> Hooks:
+        return Hooks(self.check, self.after, self.hook_timeout)
 
 
 class Coverage(NamedTuple):

@@ -66,3 +66,15 @@ def normal_form(changes: Iterable[Change], last: Callable[[str], bool] | None = 
         (*swaps[CREATE], *swaps[REPLACE], *swaps[_LAST], *swaps[REMOVE], *metas),
         tuple(sorted(parents - named)),
     )
+
+
+def put_last(plan: Plan, path: str) -> Plan:
+    """The same plan with the step of ``path``, if it has one, behind all others: a swap behind the swaps,
+    since directories get their times when all names are there."""
+    moved = tuple(step for step in plan.steps if step.path == path)
+    if not path or not moved:
+        return plan
+    others = [step for step in plan.steps if step.path != path]
+    metas = tuple(step for step in others if step.kind == META)
+    swaps = tuple(step for step in others if step.kind != META)
+    return plan._replace(steps=swaps + metas + moved if moved[0].kind == META else swaps + moved + metas)

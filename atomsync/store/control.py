@@ -14,6 +14,7 @@
   destination         inode and path of DST, if this is a --state-dir
   probe/              scratch, while the filesystem's capabilities are tried
   verified            how far a verification came that was stopped
+  view/               scratch, the tree as a sealed unit will leave it, while it is checked
   manifest.sqlite     path → entry, as last committed; derived, may be lost
 """
 
@@ -39,7 +40,7 @@ LOCK, PENDING, UNIT, PREPARED, MANIFEST = "lock", "pending", "unit", "prepared",
 HISTORY, RETIRED, CONFLICTS = "history", "retired", "conflicts"
 DESTINATION, _DESTINATION_DRAFT = "destination", "destination.draft"
 JOURNAL, SLOTS, DECISION = "journal", "slots", "decision"
-PROBE = "probe"
+PROBE, VIEW = "probe", "view"
 VERIFIED, VERIFIED_DRAFT = "verified", "verified.draft"
 _Found = TypeVar("_Found")
 _DESTINATION_MAX_BYTES = 8192

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ from atomsync.store.journal import Header
 from atomsync.store.lock import waiting
 from atomsync.store.manifest import Manifest
 from atomsync.store.prepared import check_not_held, commit_prepared
+from atomsync.store.preview import laid_out
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, Recovery, recover
 from atomsync.store.seal import SealedUnit, seal
@@ -200,6 +201,17 @@ class Session:
             )
         except OSError as error:
             raise from_oserror(error, f"cannot seal a unit in {shown(self.store.path)}") from None
+
+    @contextlib.contextmanager
+    def preview(self, sealed: SealedUnit) -> Iterator[str]:
+        """See ``preview.laid_out``."""
+        with contextlib.ExitStack() as stack:
+            what = f"cannot show what unit {sealed.header.id} makes of {shown(self.store.path)}"
+            with reported(what):
+                path = stack.enter_context(laid_out(self.control, self.stage, sealed.steps))
+            yield path
+            with reported(what):
+                stack.close()
 
     def commit(self, sealed: SealedUnit) -> Receipt:
         """See ``commit.commit``. Behind the commit point nothing fails: it becomes a warning."""

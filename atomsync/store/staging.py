@@ -117,7 +117,7 @@ class Stage:
         NoSpace, AccessError, DiskError, Interrupted.
         """
         steps = tuple(self._with_slot(step, contents) for step in plan.steps)
-        wanted = dict(_locations(steps))
+        wanted = dict(locations(steps))
         self._open_closed()
         self._drop_unwanted(wanted, kept)
         dirs: list[tuple[str, Entry]] = []
@@ -362,7 +362,7 @@ def _still_fits(have: Staged, location: str, entry: Entry) -> bool:
     return entry == have.wanted or entry.kind == DIR == have.wanted.kind
 
 
-def _locations(steps: Iterable[Step]) -> Iterable[tuple[str, tuple[str, Entry]]]:
+def locations(steps: Iterable[Step]) -> Iterable[tuple[str, tuple[str, Entry]]]:
     """``(path, (location in the slots, entry))`` of all that enters, parents before children."""
     for step in steps:
         if step.kind in (META, REMOVE) or step.new is None:

@@ -37,9 +37,9 @@ def plan_of(
     return SavedPlan(*places, there, time.time_ns(), tuple(patterns), gitignore, kept, report.changes)
 
 
-def apply(plan: SavedPlan, *, progress: Progress | None = None) -> Report:
-    """Do what ``plan`` says, all or nothing. Raises PlanMoved, with nothing touched, if that is not what a
-    push would do now; and as ``push`` does."""
+def apply(plan: SavedPlan, *, progress: Progress | None = None, **hooks: Any) -> Report:
+    """Do what ``plan`` says, all or nothing, with the ``hooks`` of ``push``: a plan names no commands. Raises
+    PlanMoved, with nothing touched, if that is not what a push would do now; and as ``push`` does."""
     if is_dir(plan.destination) != plan.there:
         what = "is not there any more" if plan.there else "was made since"
         raise PlanMoved(
@@ -49,5 +49,11 @@ def apply(plan: SavedPlan, *, progress: Progress | None = None) -> Report:
         )
     filters = Filters(plan.patterns, gitignore=plan.gitignore)
     return push(
-        plan.source, plan.destination, filters=filters, progress=progress, agreed=plan.agree, **plan.options
+        plan.source,
+        plan.destination,
+        filters=filters,
+        progress=progress,
+        agreed=plan.agree,
+        **plan.options,
+        **hooks,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from atomsync.errors import AtomSyncError, GuardTripped, from_oserror
+from atomsync.errors import AtomSyncError, GuardTripped, UsageError, from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.change import Change
 from atomsync.store.copying import digest_file
@@ -19,7 +19,7 @@ from atomsync.store.progress import Progress
 from atomsync.tree.diff import Ownership, diff
 from atomsync.tree.entry import DIR, FILE, OTHER, SEEN, Entry, entry_of, special_name
 from atomsync.tree.filters import GITIGNORE, Filters
-from atomsync.tree.path import is_reserved, joined, shown
+from atomsync.tree.path import is_reserved, joined, parent_of, shown
 from atomsync.tree.racy import may_be_racy
 from atomsync.tree.scan import listing
 
@@ -29,7 +29,8 @@ Pairs = list[tuple[str, Entry, Entry | None]]  # directories with their entries 
 
 class Rules(NamedTuple):
     """What is in scope and what counts as a difference. ``skipped`` paths are left alone on both sides;
-    with ``rest_ns`` so are source files that changed less than that before the scan."""
+    with ``rest_ns`` so are source files that changed less than that before the scan. ``touch`` is written by
+    the unit itself (see ``sync.touch``)."""
 
     filters: Filters
     ownership: Ownership
@@ -38,6 +39,7 @@ class Rules(NamedTuple):
     one_file_system: bool = False
     skipped: frozenset[str] = frozenset()
     rest_ns: int = 0
+    touch: str = ""
 
 
 class Comparison(NamedTuple):
@@ -197,6 +199,12 @@ class Comparer:
                         del names[name]
         for name in (there - have.keys()) & want.keys():
             self._hidden(joined(path, name))
+        if rules.touch and path == parent_of(rules.touch):
+            name = rules.touch.rpartition("/")[2]
+            if name in want and want[name].kind == DIR:
+                raise UsageError(f"cannot touch {shown(rules.touch)}", "it is a directory in SRC")
+            want.pop(name, None)
+            have.pop(name, None)
         for names in (want, have):
             if skipped:
                 for name in [name for name in names if joined(path, name) in skipped]:
@@ -261,7 +269,7 @@ class Comparer:
         assert self.destination is not None
         members: list[tuple[str, Entry]] = []
         kept: set[str] = set()
-        skipped = self.rules.skipped
+        skipped = self.rules.skipped | {self.rules.touch} if self.rules.touch else self.rules.skipped
         pending = [top]
         while pending:
             directory = pending.pop()

@@ -14,6 +14,7 @@ from atomsync.store.progress import Progress
 from atomsync.sync.compare import Rules
 from atomsync.sync.drift import OVERWRITE
 from atomsync.sync.dry_run import dry_run as foretell
+from atomsync.sync.hooks import TIMEOUT_S, Hooks, Place, check_hooks, listeners, run_after
 from atomsync.sync.known import about, check_known, check_store
 from atomsync.sync.origin import opened_source, ownership
 from atomsync.sync.phases import Phases
@@ -21,6 +22,7 @@ from atomsync.sync.report import Report
 from atomsync.sync.roots import check_roots
 from atomsync.sync.safety import Safety
 from atomsync.sync.settle import FAIL, Settled, settle
+from atomsync.sync.touch import check_touch
 from atomsync.tree.filters import Filters
 from atomsync.unit.store import open_store
 from atomsync.unit.work import UnitOfWork
@@ -46,6 +48,10 @@ def push(
     on_drift: str = OVERWRITE,
     accept_roots: bool = False,
     expect_store: bool = False,
+    check: str = "",
+    after: str = "",
+    hook_timeout: float = TIMEOUT_S,
+    touch: str = "",
     progress: Progress | None = None,
     agreed: Callable[[Iterable[Change]], None] | None = None,
 ) -> Report:
@@ -55,15 +61,21 @@ def push(
     ten and half of what is there. ``on_drift``: "overwrite", "refuse" or "keep" what somebody else
     changed there since the last unit. ``last``: patterns of what becomes visible after what it refers to.
     SRC and DST must stand where the last unit saw them, unless ``accept_roots``; ``expect_store``: there must
-    have been one. ``agreed`` is shown the changes before anything is staged (see ``Safety``). Raises the
-    members of ``errors.AtomSyncError``; whatever it raises but InDoubt, the destination is as it was.
+    have been one. ``check`` and ``after`` are commands for the shell, which may take ``hook_timeout`` seconds
+    each, ``touch`` is a file of the destination to be written last (docs/hooks.md). ``agreed`` is shown the
+    changes before anything is staged (see ``Safety``). Raises the members of ``errors.AtomSyncError``;
+    whatever it raises but InDoubt and AfterFailed, the destination is as it was.
     """
     src, dst = os.fspath(source), os.fspath(destination)
     state = None if state_dir is None else os.fspath(state_dir)
     check_roots(src, dst, state)
-    phases = Phases(progress or Progress())
+    progress = progress or Progress()
+    hooks, place = Hooks(check, after, hook_timeout), Place.of(src, dst)
+    check_hooks(hooks)
+    phases = Phases(progress)
     disk = PosixDisk()
-    rules = Rules((filters or Filters()).anew(), ownership(), delete, checksum, one_file_system)
+    check_touch(touch)
+    rules = Rules((filters or Filters()).anew(), ownership(), delete, checksum, one_file_system, touch=touch)
     safety = Safety(limit_of(max_delete), on_drift, agreed).checked()
     order = later(last)
     with opened_source(disk, src) as origin:
@@ -73,18 +85,37 @@ def push(
         if dry_run:
             return foretell(src, origin, store, rules, safety, phases, accept_roots=accept_roots)
         with UnitOfWork(
-            store, source=origin, message=message, progress=phases, exclusive=True, last=order
+            store,
+            source=origin,
+            message=message,
+            progress=phases,
+            exclusive=True,
+            last=order,
+            listeners=listeners(hooks, place, phases),
         ) as unit:
             unit.about = about(src, origin.root, unit.session.control.root)
             if not accept_roots:
                 check_known(unit.session.manifest, unit.about, dst)
-            return committed(unit, settle(unit, origin, rules, on_unstable, phases, safety), phases)
+            report = committed(unit, settle(unit, origin, rules, on_unstable, phases, safety), phases)
+    report = followed(report, hooks, place, progress)
+    if report.failed is not None:
+        report.failed.report = report
+        raise report.failed
+    return report
 
 
 def later(patterns: Iterable[str]) -> Callable[[str], bool] | None:
     """Whether a path matches one of these gitignore patterns; None if there are none."""
     filters = Filters(patterns)
     return functools.partial(filters.excludes, is_dir=False) if filters.active else None
+
+
+def followed(report: Report, hooks: Hooks, place: Place, progress: Progress) -> Report:
+    """The very end of a push: the command after the commit, if anything was committed."""
+    receipt = report.receipt
+    if not hooks.after or receipt is None or not receipt.unit_id:
+        return report
+    return report._replace(failed=run_after(hooks, place, receipt, report.changes, progress))
 
 
 def committed(unit: UnitOfWork, settled: Settled, phases: Phases) -> Report:

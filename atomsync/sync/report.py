@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from atomsync.errors import AfterFailed
 from atomsync.plan.change import Change
 from atomsync.store.commit import Receipt
 from atomsync.store.recovery import Recovery
@@ -19,7 +20,8 @@ class Report(NamedTuple):
     changing. ``seconds`` is wall time, ``phases_ms`` what of it each phase took. Of a push that was
     told where to look, ``restless`` are the files left alone because they changed so lately, and ``left``
     the looks for which it had no room. ``drifted``: what somebody else had changed at the destination,
-    and which was overwritten, or with ``kept`` left as it is.
+    and which was overwritten, or with ``kept`` left as it is. ``failed``: how the command after the commit
+    failed, if it did.
     """
 
     receipt: Receipt | None
@@ -34,3 +36,4 @@ class Report(NamedTuple):
     left: Mapping[str, int] = MappingProxyType({})
     drifted: tuple[Drifted, ...] = ()
     kept: bool = False
+    failed: AfterFailed | None = None

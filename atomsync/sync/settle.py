@@ -20,6 +20,7 @@ from atomsync.sync.drift import KEEP, Drifted, Reckoned, reckoned
 from atomsync.sync.look import Look, LookComparer
 from atomsync.sync.phases import Phases
 from atomsync.sync.safety import Safety
+from atomsync.sync.touch import touch
 from atomsync.tree.entry import DIR, FILE, SEEN, Entry
 from atomsync.tree.path import shown
 from atomsync.tree.racy import COARSE_TICK_NS, TICK_NS, may_be_racy
@@ -136,6 +137,7 @@ class _Rounds:
         unit._register_all(found.changes)
         if look is not None and rules.delete:
             _take_along(unit, origin, found, look, phases)
+        touched = touch(unit, rules.touch, found.changes)
         try:
             unit.flush()
         except AccessError as error:
@@ -145,7 +147,10 @@ class _Rounds:
         phases.phase("check")
         young = _torn_within_a_tick(unit, origin, found, began_ns, phases)
         unit.checked_ns = time.time_ns()
-        return found, {*young, *found.unstable, *unit.unstable, *_moved(origin, found, phases)}
+        unstable = {*young, *found.unstable, *unit.unstable, *_moved(origin, found, phases)}
+        if touched is not None:  # only now: the source has no part in it
+            found.changes.append(touched)
+        return found, unstable
 
     def _compared(self, rules: Rules, look: Look | None, now_ns: int, kept: frozenset[str]) -> Comparison:
         session, origin = self._unit.session, self._origin

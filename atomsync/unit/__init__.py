@@ -13,6 +13,7 @@ spool         files being written into the stage
 expected      compare and swap: a digest, ABSENT, ANY
 rebase        what ANY means at the commit
 savepoint     a part that can be taken back by itself
+sealed        what is told of it between its seal and its commit
 events        who wants to hear of it
 compensation  what must be taken back elsewhere
 turn          its visit to the store

@@ -3,6 +3,7 @@
     before_flush(unit)          something is pending and about to be staged
     after_flush(unit, staged)   staged: tuple[StagedFile, ...]
     before_commit(unit)         ahead of a commit or a prepare; raise to veto it
+    after_seal(unit, sealed)    staged, verified, journaled, and nothing of it visible yet; raise to veto it
     after_commit(unit, receipt)
     after_rollback(unit)
     after_recover(store, recovery)   a store's only: something was recovered
@@ -20,9 +21,9 @@ from typing import Any, ClassVar, TypeVar
 from atomsync.errors import UsageError
 
 BEFORE_FLUSH, AFTER_FLUSH = "before_flush", "after_flush"
-BEFORE_COMMIT, AFTER_COMMIT = "before_commit", "after_commit"
+BEFORE_COMMIT, AFTER_SEAL, AFTER_COMMIT = "before_commit", "after_seal", "after_commit"
 AFTER_ROLLBACK, AFTER_RECOVER = "after_rollback", "after_recover"
-EVENTS = BEFORE_FLUSH, AFTER_FLUSH, BEFORE_COMMIT, AFTER_COMMIT, AFTER_ROLLBACK, AFTER_RECOVER
+EVENTS = BEFORE_FLUSH, AFTER_FLUSH, BEFORE_COMMIT, AFTER_SEAL, AFTER_COMMIT, AFTER_ROLLBACK, AFTER_RECOVER
 
 Listener = TypeVar("Listener", bound=Callable[..., object])
 

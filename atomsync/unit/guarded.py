@@ -9,11 +9,14 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from atomsync.errors import UnitStateError
 from atomsync.unit import state
-from atomsync.unit.events import BEFORE_COMMIT
-from atomsync.unit.state import CHANGE, CLOSE, COMMIT, FLUSH, PENDING, PREPARE, ROLLBACK
+from atomsync.unit.events import AFTER_SEAL, BEFORE_COMMIT
+from atomsync.unit.state import CHANGE, CLOSE, COMMIT, FLUSH, NEST, PENDING, PREPARE, ROLLBACK
 from atomsync.unit.turn import Turn
 
 _ENDS = {PREPARE, COMMIT, ROLLBACK, CLOSE}
+_FLUSHES = frozenset({FLUSH})
+# While listeners of an event are told, and whatever ends the unit besides. What is sealed changes no more.
+_REFUSED = {BEFORE_COMMIT: frozenset[str](), AFTER_SEAL: frozenset({FLUSH, CHANGE, NEST})}
 
 
 class Guarded:
@@ -33,7 +36,7 @@ class Guarded:
             )
         try:
             state.after(self._state, verb)
-            if self._telling and (verb in _ENDS or (verb == FLUSH and self._telling != BEFORE_COMMIT)):
+            if self._telling and (verb in _ENDS or verb in _REFUSED.get(self._telling, _FLUSHES)):
                 why = f"its {self._telling} listeners are being told"
                 raise UnitStateError(
                     f"cannot {verb} this unit of work", why, "Raise an exception to stop it."

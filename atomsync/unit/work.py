@@ -11,7 +11,7 @@ from types import MappingProxyType, TracebackType
 from typing import NamedTuple
 
 from atomsync.errors import InDoubt, SourceUnstable, UnitStateError, UsageError, from_oserror
-from atomsync.plan.plan import normal_form
+from atomsync.plan.plan import normal_form, put_last
 from atomsync.store import status
 from atomsync.store.about import About
 from atomsync.store.commit import Receipt
@@ -27,6 +27,7 @@ from atomsync.unit.compensation import Compensations, blame, check
 from atomsync.unit.guarded import verb
 from atomsync.unit.rebase import rebase
 from atomsync.unit.savepoint import Savepoint
+from atomsync.unit.sealed import Sealed
 from atomsync.unit.state import CHANGE, CLOSE, COMMIT, FAILED, FLUSH, NEST, PENDING, PREPARE, ROLLBACK
 from atomsync.unit.turn import Turn
 
@@ -81,7 +82,7 @@ class UnitOfWork(Changing):
         self.checked_ns: int | None = None
         self._heard_by = (*([store] if isinstance(store, events.Listeners) else []), *listeners)
         self._in_doubt = self._came_through = False
-        self._last = last
+        self._last, self.touched = last, ""  # ``touched``: the one path that comes behind even those
         self._plan = normal_form(())
         self._prepared: PreparedUnit | None = None
         self._savepoints: list[Savepoint] = []
@@ -242,7 +243,7 @@ class UnitOfWork(Changing):
                 self._turn.opened.reset(self._kept())
             self._plan, self._flushed = normal_form(()), True
             return ()
-        plan = normal_form(self._books.changes.values(), self._last)
+        plan = put_last(normal_form(self._books.changes.values(), self._last), self.touched)
         self.session.check(plan, self.source)
         self._plan, unstable = self.session.flush(plan, self.source, self._books.contents, self._kept())
         self.unstable = tuple(unstable)
@@ -294,6 +295,7 @@ class UnitOfWork(Changing):
                 coordinator=coordinator,
                 about=self.about,
             )
+            self._tell(events.AFTER_SEAL, Sealed(session, sealed, self._books.changes))
             if verb == COMMIT:
                 try:
                     return session.commit(sealed)

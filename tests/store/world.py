@@ -152,11 +152,11 @@ class World:
         return self.store(**options).recover()
 
     @contextlib.contextmanager
-    def pushing(self, **options: Any) -> Iterator[UnitOfWork]:
+    def pushing(self, store: Store | None = None, **options: Any) -> Iterator[UnitOfWork]:
         """A unit that makes the destination hold the source, everything registered, nothing staged."""
         with self.root(self.src) as at:
             origin = Source(self.disk, at)
-            unit = UnitOfWork(self.store(**options), source=origin, exclusive=True)
+            unit = UnitOfWork(store or self.store(**options), source=origin, exclusive=True)
             try:
                 compared = Comparer(origin.cursor, unit.session.control.tree, RULES, {}, 0, Progress()).run()
                 for change in compared.changes:

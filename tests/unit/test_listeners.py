@@ -59,7 +59,7 @@ def test_the_store_hears_before_the_maker_and_each_in_the_order_of_events(make: 
         assert told == []
     assert told == [
         f"{who} {event}"
-        for event in ("before_commit", "before_flush", "after_flush", "after_commit")
+        for event in ("before_commit", "before_flush", "after_flush", "after_seal", "after_commit")
         for who in ("store", "maker")
     ]
 
@@ -146,6 +146,7 @@ def test_the_state_is_what_the_event_says(make: Make) -> None:
         "before_commit": ("pending", False),
         "before_flush": ("pending", False),
         "after_flush": ("pending", False),
+        "after_seal": ("pending", False),
         "after_commit": ("committed", True),
         "after_rollback": ("rolled back", True),
     }
@@ -174,6 +175,7 @@ def test_what_was_flushed_already_is_not_flushed_again(make: Make) -> None:
         "store before_flush",
         "store after_flush",
         "store before_commit",
+        "store after_seal",
         "store after_commit",
     ]
 
@@ -194,7 +196,12 @@ def test_a_prepare_is_told_as_a_commit_is_before_it_and_the_commit_after_it(make
     unit = UnitOfWork(store)
     unit.write("new", b"x")
     unit.prepare()
-    assert told == ["store before_commit", "store before_flush", "store after_flush"]
+    assert told == [
+        "store before_commit",
+        "store before_flush",
+        "store after_flush",
+        "store after_seal",
+    ]
     told.clear()
     unit.commit()
     assert told == ["store after_commit"]

@@ -1,0 +1,162 @@
+"""Commands of the operator around a commit: one that may refuse it, one that follows it.
+
+The check runs between the seal and the commit, in a view of the tree as it will be; the other one behind the
+commit point, when the store is free again, so that it may use atomsync itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from atomsync.errors import AfterFailed, CheckFailed, Interrupted, UsageError, reported
+from atomsync.plan.change import Change
+from atomsync.store.commit import Receipt
+from atomsync.store.progress import Progress
+from atomsync.sync.facts import SCHEMA, change_facts, receipt_facts
+from atomsync.sync.running import Ended, run
+from atomsync.tree.path import shown
+from atomsync.unit.events import AFTER_SEAL, Listeners
+from atomsync.unit.sealed import Sealed
+from atomsync.unit.work import UnitOfWork
+
+TIMEOUT_S = 300.0
+_LINES_MAX = 20
+_LINE_MAX = 500
+# The view shares directories with the destination, and an interpreter must not leave its caches there.
+_CHECKS_ONLY = {"PYTHONDONTWRITEBYTECODE": "1"}
+
+
+class Hooks(NamedTuple):
+    """Commands for the shell, "" for none. ``timeout_s``: how long one may take; 0 is no limit."""
+
+    check: str = ""
+    after: str = ""
+    timeout_s: float = TIMEOUT_S
+
+
+class Place(NamedTuple):
+    """The pair that hooks are told of, by absolute paths."""
+
+    source: str
+    destination: str
+
+    @classmethod
+    def of(cls, source: str, destination: str) -> Place:
+        return cls(os.path.abspath(source), os.path.abspath(destination))
+
+    def env(self, unit_id: str, counts: tuple[int, int, int]) -> dict[str, str]:
+        created, updated, removed = counts
+        return {
+            "ATOMSYNC_SRC": self.source,
+            "ATOMSYNC_DST": self.destination,
+            "ATOMSYNC_UNIT": unit_id,
+            "ATOMSYNC_CREATED": str(created),
+            "ATOMSYNC_UPDATED": str(updated),
+            "ATOMSYNC_REMOVED": str(removed),
+        }
+
+
+def check_hooks(hooks: Hooks) -> None:
+    """UsageError for what could never run."""
+    for option, command in (("--check", hooks.check), ("--after", hooks.after)):
+        if "\0" in command:
+            raise UsageError(f"cannot use the command of {option}", "it has a NUL in it")
+    if hooks.timeout_s < 0:
+        raise UsageError("cannot wait a negative time for a hook", f"{hooks.timeout_s:g} s")
+
+
+def listeners(hooks: Hooks, place: Place, progress: Progress) -> list[Listeners]:
+    """What a unit needs to be checked: its listeners."""
+    if not hooks.check:
+        return []
+    heard = Listeners()
+
+    @heard.listens_for(AFTER_SEAL)
+    def check(_unit: UnitOfWork, sealed: Sealed) -> None:
+        progress.phase("hook")
+        with sealed.preview() as view:
+            counts = sealed.counts
+            told = {
+                "unit": sealed.id,
+                "source": place.source,
+                "destination": place.destination,
+                "view": view,
+                **dict(zip(("created", "updated", "removed"), counts)),
+            }
+            env = {**place.env(sealed.id, counts), "ATOMSYNC_VIEW": view, **_CHECKS_ONLY}
+            with reported("cannot run the check"):
+                ended = run(
+                    hooks.check,
+                    cwd=view,
+                    env=env,
+                    told=_line("check", told, sealed.changes),
+                    timeout_s=hooks.timeout_s,
+                    check=progress.check,
+                    leave=False,
+                )
+            if ended.why:
+                said = _said(ended, "Nothing was committed.")
+                raise CheckFailed(f"the check failed: {shown(hooks.check)}", ended.why, said)
+        progress.check()
+
+    return [heard]
+
+
+def run_after(
+    hooks: Hooks,
+    place: Place,
+    receipt: Receipt,
+    changes: Iterable[Change],
+    progress: Progress,
+) -> AfterFailed | None:
+    """Run the command that follows a committed unit; how it failed, if it did.
+
+    Raises Interrupted if a signal comes while it runs; one that came before does not stop it, since the
+    unit is committed.
+    """
+    told = {"source": place.source, "destination": place.destination, **receipt_facts(receipt)}
+    counts = (receipt.created, receipt.updated, receipt.removed)
+    stopping = progress.stopping
+
+    def go_on() -> None:
+        if progress.stopping and not stopping:
+            raise Interrupted(
+                f"stopped by {progress.stopping}",
+                f"unit {receipt.unit_id} is committed, but the command after it was ended",
+            )
+
+    try:
+        ended = run(
+            hooks.after,
+            cwd=place.destination,
+            env=place.env(receipt.unit_id, counts),
+            told=_line("after", told, changes),
+            timeout_s=hooks.timeout_s,
+            check=go_on,
+            leave=True,
+        )
+    except OSError as error:
+        ended = Ended(f"it cannot be run: {error.strerror or error}", b"")
+    if not ended.why:
+        return None
+    what = f"the command after the commit failed: {shown(hooks.after)}"
+    became = f"Unit {receipt.unit_id} is committed all the same."
+    return AfterFailed(what, ended.why, _said(ended, became))
+
+
+def _line(event: str, told: dict[str, object], changes: Iterable[Change]) -> bytes:
+    found = [change_facts(change) for change in sorted(changes) if change.visible]
+    return json.dumps({"schema": SCHEMA, "event": event, **told, "changes": found}).encode() + b"\n"
+
+
+def _said(ended: Ended, became: str) -> str:
+    """The hint of an error: what became of the unit, and the last lines the command said."""
+    lines = ended.output.decode("utf-8", "surrogateescape").rstrip().splitlines()
+    if not lines:
+        return f"{became} It said nothing."
+    more = f", the last {_LINES_MAX} lines" if len(lines) > _LINES_MAX else ""
+    last = "".join(f"\n    {shown(line[:_LINE_MAX])}" for line in lines[-_LINES_MAX:])
+    return f"{became} It said{more}:{last}"
