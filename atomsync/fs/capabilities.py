@@ -48,6 +48,18 @@ def probe(disk: Disk, at: int) -> Capabilities:
     return Capabilities(exchange, rename_new, link, disk.syncfs_trusted(at), _time_step(disk, at))
 
 
+def has_reflinks(disk: Disk, at: int) -> bool:
+    """Whether files can share blocks, tried in a directory in which ``probe`` was. Apart from it, since it
+    makes the filesystem write: for whoever wants to know, not for every unit."""
+    _put(disk, at)
+    source, fd = disk.open_file(at, "b"), disk.open_lock(at, "reflink")
+    try:
+        return _tried(lambda: disk.clone(fd, source)) and disk.pread(fd, 64, 0) == disk.pread(source, 64, 0)
+    finally:
+        disk.close(fd)
+        disk.close(source)
+
+
 def _put(disk: Disk, at: int) -> None:
     for name, content in (("a", b"first"), ("b", b"second")):
         try:

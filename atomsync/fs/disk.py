@@ -32,6 +32,10 @@ class Stat(Protocol):
     @property
     def st_size(self) -> int: ...
     @property
+    def st_blocks(self) -> int:
+        """What the file occupies, in units of 512 bytes whatever the filesystem."""
+
+    @property
     def st_mtime_ns(self) -> int: ...
     @property
     def st_ctime_ns(self) -> int: ...
@@ -90,6 +94,13 @@ class Disk(Protocol):
         """Write all of ``data`` at ``offset``."""
 
     def truncate(self, fd: int, size: int, /) -> None: ...
+    def clone(self, fd: int, source: int) -> None:
+        """Let the open file ``fd`` hold what ``source`` holds, sharing its blocks until either is written to.
+        EXDEV or EOPNOTSUPP where files cannot share any."""
+
+    def punch(self, fd: int, offset: int, size: int) -> None:
+        """Make a hole of whole blocks, which reads as zeros. EOPNOTSUPP where there are none."""
+
     def drop_cache(self, fd: int) -> None:
         """Ask that the next read of this file comes from the medium. A hint; never an error."""
 

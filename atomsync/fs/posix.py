@@ -37,6 +37,8 @@ _KNOWN = {
     0x01021994: "tmpfs",
 }
 _HANDLE_MAX_BYTES = 128
+_FICLONE = 0x40049409
+_FALLOC_PUNCH_HOLE = 0x01 | 0x02  # and keep the size
 
 
 class PosixDisk:
@@ -127,6 +129,14 @@ class PosixDisk:
                 if more <= 0:
                     raise OSError(errno.EIO, "write made no progress")
                 written += more
+
+    def clone(self, fd: int, source: int) -> None:
+        if sys.platform != "linux":
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        fcntl.ioctl(fd, _FICLONE, source)
+
+    def punch(self, fd: int, offset: int, size: int) -> None:
+        _call("fallocate", fd, _FALLOC_PUNCH_HOLE, ctypes.c_int64(offset), ctypes.c_int64(size))
 
     def drop_cache(self, fd: int) -> None:
         if hasattr(os, "posix_fadvise"):

@@ -50,10 +50,11 @@ def check_mounts(steps: Iterable[Step], mounts: Collection[str]) -> None:
                 raise error
 
 
-def check_space(steps: Iterable[Step], space: Space) -> None:
-    """NoSpace if the unit's new files need more blocks or inodes than are free, before one is written."""
+def check_space(steps: Iterable[Step], space: Space, spared: int = 0) -> None:
+    """NoSpace if the unit's new files need more blocks or inodes than are free, before one is written.
+    ``spared``: bytes of them that are holes, or will be shared with other files."""
     block = space.block_size
-    need_bytes = need_inodes = 0
+    need_bytes, need_inodes = -spared, 0
     for _, entry in _entering(steps):
         if entry.digest:
             continue  # known already: it gets a second name

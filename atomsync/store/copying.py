@@ -15,24 +15,56 @@ from typing import NamedTuple
 
 import xxhash
 
-from atomsync.errors import DigestMismatch, cannot_stage, from_oserror
+from atomsync.errors import cannot_stage, from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk, Stat
+from atomsync.store.blocks import (
+    CHUNK_BYTES,
+    NO_CLONES,
+    fill,
+    hash_clone,
+    is_sparse,
+    mismatch,
+)
 from atomsync.store.progress import Progress
 from atomsync.tree.entry import Entry, entry_of
 from atomsync.tree.path import shown
 
-_CHUNK_BYTES = 1 << 20
 # What the source's own changes look like to an open(2) or lstat(2) that follows a scan.
 _MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EISDIR, errno.ENXIO}
 
 
 class Source:
-    """The tree staged files come from: a root, and the cursor that walks it."""
+    """A tree staged files come from: a root, and the cursor that walks it. ``clones``: nothing has shown yet
+    that its files cannot share blocks with those in the slots."""
 
     def __init__(self, disk: Disk, root: int, cursor: Cursor | None = None) -> None:
         self.disk, self.root = disk, root
         self.cursor = cursor or Cursor(disk, root)
+        self.clones = True
+
+    def clone(self, reading: int, target: Disk, writing: int) -> bool:
+        """Let the slot ``writing`` share blocks of ``reading``. False, and an empty slot, if it cannot."""
+        try:
+            target.clone(writing, reading)
+            return True
+        except OSError as error:  # whatever it is, a copy will meet it too
+            if error.errno in NO_CLONES:
+                self.clones = False
+            else:
+                target.truncate(writing, 0)
+            return False
+
+    def clone_path(self, path: str, target: Disk, writing: int) -> bool:
+        """``clone`` of what is at ``path`` now, if that is a file that can be read."""
+        try:
+            reading = self.disk.open_file(*self.cursor.split(path))
+        except OSError:
+            return False
+        try:
+            return self.clone(reading, target, writing)
+        finally:
+            self.disk.close(reading)
 
 
 class Job(NamedTuple):
@@ -41,8 +73,13 @@ class Job(NamedTuple):
     entry: Entry
 
 
-def copy_file(source: Source, slots: Cursor, job: Job, progress: Progress) -> str | None:
-    """The digest of what was copied, or None if the source is not (or did not stay) as planned."""
+def copy_file(
+    source: Source, slots: Cursor, job: Job, progress: Progress, former: Source | None = None
+) -> str | None:
+    """The digest of what was copied, or None if the source is not (or did not stay) as planned.
+
+    ``former``: the tree whose version of the file may serve as a base for the new one.
+    """
     path, location, entry = job
     disk = source.disk
     try:
@@ -53,7 +90,8 @@ def copy_file(source: Source, slots: Cursor, job: Job, progress: Progress) -> st
             return None
         raise from_oserror(error, f"cannot read {shown(path)}", path) from None
     try:
-        if not _is(disk.fstat(reading), entry):
+        found = disk.fstat(reading)
+        if not _is(found, entry):
             return None
         target = slots.disk
         try:
@@ -63,7 +101,18 @@ def copy_file(source: Source, slots: Cursor, job: Job, progress: Progress) -> st
             raise cannot_stage(error, f"cannot stage {shown(path)}", path) from None
         whole = False
         try:
-            digest = _transfer(disk, reading, target, writing, entry.size, path, progress)
+            what = disk, reading, target, writing, entry.size, path, progress
+            sparse = is_sparse(found, entry.size)
+            if not sparse and entry.size <= CHUNK_BYTES:
+                digest = _transfer(*what)
+            elif entry.size > CHUNK_BYTES and source.clones and source.clone(reading, target, writing):
+                digest = hash_clone(target, writing, entry.size, progress)
+            elif former is not None and former.clones and former.clone_path(path, target, writing):
+                digest = fill(*what, sparse=sparse)
+            elif sparse:
+                digest = fill(*what, sparse=True)
+            else:
+                digest = _transfer(*what)
             if digest is not None and _is(disk.fstat(reading), entry):
                 target.set_meta(writing, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
                 whole = True
@@ -81,25 +130,25 @@ def copy_file(source: Source, slots: Cursor, job: Job, progress: Progress) -> st
 def _transfer(
     disk: Disk, reading: int, target: Disk, writing: int, size: int, path: str, progress: Progress
 ) -> str | None:
-    if size <= _CHUNK_BYTES:
+    if size <= CHUNK_BYTES:
         data = disk.pread(reading, size + 1, 0)
         if len(data) != size:
             return None
         if size:
             target.write(writing, data, 0)
         if target.pread(writing, size + 1, 0) != data:
-            raise _mismatch(path)
+            raise mismatch(path)
         progress.advance(0, size)
         return xxhash.xxh3_128_hexdigest(data)
     hasher = xxhash.xxh3_128()
     offset = 0
     while offset < size:
-        data = disk.pread(reading, _CHUNK_BYTES, offset)
+        data = disk.pread(reading, CHUNK_BYTES, offset)
         if not data:
             return None
         target.write(writing, data, offset)
         if target.pread(writing, len(data), offset) != data:
-            raise _mismatch(path)
+            raise mismatch(path)
         hasher.update(data)
         offset += len(data)
         progress.advance(0, len(data))
@@ -116,7 +165,7 @@ def digest_file(
         disk.drop_cache(fd)
     hasher = xxhash.xxh3_128()
     offset = 0
-    while data := disk.pread(fd, _CHUNK_BYTES, offset):
+    while data := disk.pread(fd, CHUNK_BYTES, offset):
         hasher.update(data)
         offset += len(data)
         if check is not None:
@@ -167,12 +216,4 @@ def _is(found: Stat, entry: Entry) -> bool:
         and found.st_ino == entry.ino
         and found.st_ctime_ns == entry.ctime_ns
         and found.st_mode & 0o170000 == 0o100000
-    )
-
-
-def _mismatch(path: str) -> DigestMismatch:
-    return DigestMismatch(
-        f"{shown(path)} does not read back as it was written",
-        "the destination's disk, its filesystem or the memory is faulty",
-        "Nothing was committed. Check the hardware (dmesg, smartctl) before you trust it again.",
     )

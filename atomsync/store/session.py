@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from atomsync.errors import AtomSyncError, RootReplaced, StoreLocked, from_oserror, reported
+from atomsync.errors import AtomSyncError, NoSpace, RootReplaced, StoreLocked, from_oserror, reported
+from atomsync.fs.disk import Space
 from atomsync.plan.guards import bytes_entering, bytes_in, check_mounts, check_names, check_space
 from atomsync.plan.plan import Plan
 from atomsync.plan.step import Step
@@ -28,6 +29,7 @@ from atomsync.store.prepared import check_not_held, commit_prepared
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, Recovery, recover
 from atomsync.store.seal import SealedUnit, seal
+from atomsync.store.spared import bytes_spared
 from atomsync.store.staging import NO_LOCKS, Content, Stage
 from atomsync.store.unit_id import time_of_unit, unit_id_at
 from atomsync.tree.path import shown
@@ -119,14 +121,24 @@ class Session:
                 raise from_oserror(error, f"cannot stage in {shown(self.store.path)}") from None
         return self._stage
 
-    def check(self, plan: Plan) -> None:
+    def check(self, plan: Plan, source: Source | None = None) -> None:
         """The guards every plan must pass, before anything is staged."""
         with reported(f"cannot use {shown(self.store.path)}"):
             space = self.store.disk.space(self.control.root)
         check_names(plan.steps, space.name_max)
         if self._stage is None or self._stage.is_empty:  # what is staged already has its space
-            check_space(plan.steps, space)
+            self._check_space(plan, source, space)
         check_mounts(plan.steps, self.store.mounts())
+
+    def _check_space(self, plan: Plan, source: Source | None, space: Space) -> None:
+        try:
+            check_space(plan.steps, space)
+        except NoSpace:
+            if source is None:
+                raise
+            with reported(f"cannot stage in {shown(self.store.path)}"):
+                spared = bytes_spared(self.stage, source, plan.steps)
+            check_space(plan.steps, space, spared)
 
     def flush(
         self, plan: Plan, source: Source | None, contents: Mapping[str, Content], kept: Collection[str]

@@ -25,6 +25,7 @@ from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.plan.plan import Plan
 from atomsync.plan.step import META, REMOVE, Step
+from atomsync.store.blocks import REBASED_MIN_BYTES
 from atomsync.store.control import JOURNAL, PENDING, RETIRED, SLOTS, UNIT, Control
 from atomsync.store.copying import Job, Source, copy_file, link_file
 from atomsync.store.drift import drifted
@@ -67,8 +68,8 @@ Content = Spooled | Linked
 
 class Stage:
     """The stage of one unit; made empty. ``unit`` and ``slots`` are the descriptors of its directories, and
-    ``where`` their place below the control directory. Where directories cannot be locked, only a process that
-    holds the store's lock may have one."""
+    ``where`` their place below the control directory; ``former`` has the versions that are there now. Where
+    directories cannot be locked, only a process that holds the store's lock may have one."""
 
     def __init__(self, control: Control) -> None:
         self.control, self.disk = control, control.disk
@@ -86,6 +87,7 @@ class Stage:
             self._close_descriptors()
             raise
         self.cursor = Cursor(self.disk, self.slots)
+        self.former = Source(self.disk, control.root, control.tree)
         self.staged: dict[str, Staged] = {}
         self.bytes_staged = 0
         self._slots_made = 0
@@ -136,7 +138,9 @@ class Stage:
             else:
                 self._symlink(location, path, entry)
                 self.staged[path] = Staged(location, entry)
-        unstable += self._copy(jobs, source, progress)
+        rebased = self._rebased(steps)
+        unstable += self._copy([job for job in jobs if job.path not in rebased], source, progress)
+        unstable += self._copy([job for job in jobs if job.path in rebased], source, progress, self.former)
         for location, entry in reversed(dirs):
             fd = self.cursor.at(location)
             self.disk.set_meta(fd, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
@@ -313,15 +317,23 @@ class Stage:
         if found is None or found.kind != FILE:
             raise drifted(path) from None
 
-    def _copy(self, jobs: list[Job], source: Source | None, progress: Progress) -> list[str]:
+    def _rebased(self, steps: Iterable[Step]) -> set[str]:
+        """Large files of which the destination has another version, while it may be one that can clone."""
+        if not self.former.clones:
+            return set()
+        return {step.path for step in steps if is_large(step.old) and is_large(step.new)}
+
+    def _copy(
+        self, jobs: list[Job], source: Source | None, progress: Progress, former: Source | None = None
+    ) -> list[str]:
         if not jobs:
             return []
         assert source is not None, "a plan with files needs the source they come from"
         unstable = []
-        if is_worth_it(jobs, source, self.cursor):
+        if former is None and is_worth_it(jobs, source, self.cursor):
             outcomes = copy_in_two(jobs, source, self.cursor, self.unit, progress)
         else:
-            outcomes = self._copy_here(jobs, source, progress)
+            outcomes = self._copy_here(jobs, source, progress, former)
         for job, digest in outcomes:
             if digest is None:
                 unstable.append(job.path)
@@ -330,11 +342,18 @@ class Stage:
                 self.bytes_staged += job.entry.size
         return unstable
 
-    def _copy_here(self, jobs: list[Job], source: Source, progress: Progress) -> Iterator[Outcome]:
+    def _copy_here(
+        self, jobs: list[Job], source: Source, progress: Progress, former: Source | None
+    ) -> Iterator[Outcome]:
         for job in jobs:
             progress.check()
-            yield job, copy_file(source, self.cursor, job, progress)
+            yield job, copy_file(source, self.cursor, job, progress, former)
             progress.advance(1)
+
+
+def is_large(entry: Entry | None) -> bool:
+    """Whether this is a file worth staging over a clone of another version."""
+    return entry is not None and entry.kind == FILE and entry.size >= REBASED_MIN_BYTES
 
 
 def _still_fits(have: Staged, location: str, entry: Entry) -> bool:

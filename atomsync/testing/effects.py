@@ -25,6 +25,7 @@ class SimStat(NamedTuple):
     st_uid: int
     st_gid: int
     st_size: int
+    st_blocks: int
     st_mtime_ns: int
     st_ctime_ns: int
 
@@ -70,6 +71,7 @@ class Inode(NamedTuple):
             self.uid,
             self.gid,
             _BLOCK if self.kind == DIRECTORY else len(self.data),
+            -(-len(self.data) // _BLOCK) * (_BLOCK // 512),
             self.mtime_ns,
             self.ctime_ns,
         )

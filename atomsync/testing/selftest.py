@@ -20,7 +20,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from atomsync.errors import DiskError, RootError, StaleEntry, from_oserror
-from atomsync.fs.capabilities import Capabilities, probe
+from atomsync.fs.capabilities import Capabilities, has_reflinks, probe
 from atomsync.fs.disk import Space
 from atomsync.fs.posix import PosixDisk
 from atomsync.fs.roots import is_dir
@@ -47,6 +47,7 @@ class Found(NamedTuple):
     symlinks: bool
     generations: bool
     space: Space
+    reflinks: bool
 
 
 class Check(NamedTuple):
@@ -130,6 +131,7 @@ def look_at_filesystem(where: str) -> Found:
         below = disk.open_dir(at, "probe")
         try:
             able = probe(disk, below)
+            reflinks = has_reflinks(disk, below)
             symlinks = True
             try:
                 disk.symlink("target", below, "link")
@@ -141,7 +143,7 @@ def look_at_filesystem(where: str) -> Found:
             disk.close(below)
         generations = bool(disk.generation(at, "probe"))
         remove_tree(disk, at, "probe")
-        return Found(_type(at), able, symlinks, generations, disk.space(at))
+        return Found(_type(at), able, symlinks, generations, disk.space(at), reflinks)
     finally:
         disk.close(at)
 

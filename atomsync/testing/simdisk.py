@@ -14,6 +14,7 @@ Lies (what this disk does not model):
 
 * One user, who may do everything: no permissions, no sticky bit, no umask, no immutable files.
 * No mount points, hence no EXDEV and no EBUSY; no FIFOs, sockets, devices; no extended attributes.
+* No holes, and no blocks that files share.
 * ``space`` is what the constructor was told: writing does not use it up. Inject ENOSPC with ``fail_at``.
 * The clock ticks once an effect: no two changes have the same time, and it never runs backwards.
 * At most one write is torn in a state that ``crash_states`` offers. Media rot only where ``rot`` says.
@@ -268,6 +269,14 @@ class SimDisk:
         if not handle.writable or size < 0:
             raise error(errno.EINVAL)
         self._medium.do(Cut(self._medium.now(), handle.serial, size))
+
+    def clone(self, fd: int, source: int) -> None:
+        self._handle(fd), self._handle(source)
+        raise error(errno.EOPNOTSUPP)
+
+    def punch(self, fd: int, offset: int, size: int) -> None:
+        self._handle(fd)
+        raise error(errno.EOPNOTSUPP)
 
     def drop_cache(self, fd: int) -> None:
         """Clean pages are read again: bytes that a failed sync lost are then seen to be gone."""

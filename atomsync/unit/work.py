@@ -240,7 +240,7 @@ class UnitOfWork(Changing):
             self._plan, self._flushed = normal_form(()), True
             return ()
         plan = normal_form(self._books.changes.values())
-        self.session.check(plan)
+        self.session.check(plan, self.source)
         self._plan, unstable = self.session.flush(plan, self.source, self._books.contents, self._kept())
         self.unstable = tuple(unstable)
         self._flushed = not unstable

@@ -749,3 +749,34 @@ def test_opening_a_fifo_does_not_wait_for_a_writer(tmp_path: Path) -> None:
     disk = PosixDisk()
     with opened(disk, disk.open_root(str(tmp_path))) as at, opened(disk, disk.open_file(at, "fifo")) as fd:
         assert stat.S_ISFIFO(disk.fstat(fd).st_mode)
+
+
+# -- blocks that are shared, or missing
+
+
+def test_a_file_is_cloned_whole_or_left_as_it_is(place: Place) -> None:
+    disk, at = place
+    build(*place, Dir({"a": File(b"content"), "b": File(b"other")}))
+    source, fd = disk.open_file(at, "a"), disk.open_lock(at, "b")
+    cannot = None
+    with opened(disk, source), opened(disk, fd):
+        try:
+            disk.clone(fd, source)
+        except OSError as error:
+            cannot = error.errno
+    assert cannot in (None, errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY)
+    assert content(place, "b") == (b"content" if cannot is None else b"other")
+
+
+def test_a_hole_reads_as_zeros_and_the_file_keeps_its_size(place: Place) -> None:
+    disk, at = place
+    build(*place, Dir({"a": File(b"x" * 8192)}))
+    cannot = None
+    with opened(disk, disk.open_lock(at, "a")) as fd:
+        try:
+            disk.punch(fd, 0, 4096)
+        except OSError as error:
+            cannot = error.errno
+        found = disk.pread(fd, 9000, 0)
+    assert cannot in (None, errno.EOPNOTSUPP)
+    assert found == (b"x" * 4096 if cannot else bytes(4096)) + b"x" * 4096
