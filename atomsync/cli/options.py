@@ -111,6 +111,9 @@ _PAIR = (
         "-x", "--one-file-system", is_flag=True, help="Do not enter other filesystems mounted in SRC."
     ),
     click.option(
+        "-H", "--hard-links", is_flag=True, help="Names that are one file in SRC are one file in DST too."
+    ),
+    click.option(
         "--on-unstable",
         type=click.Choice(["fail", "skip"]),
         default="fail",

@@ -101,6 +101,7 @@ class Carrier:
             options.one_file_system,
             frozenset(skipped),
             int(options.settle_s * 1e9) if resting else 0,
+            options.hard_links,
         )
 
     def _must_stand(self) -> None:

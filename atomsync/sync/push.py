@@ -66,6 +66,7 @@ def push(
     checksum: bool = False,
     filters: Filters | None = None,
     one_file_system: bool = False,
+    hard_links: bool = False,
     on_unstable: str = FAIL,
     durability: str = "full",
     verify: str = "readback",
@@ -85,6 +86,7 @@ def push(
     phases = Phases(progress or Progress())
     disk = PosixDisk()
     rules = Rules((filters or Filters()).anew(), ownership(), delete, checksum, one_file_system)
+    rules = rules._replace(hard_links=hard_links)
     with opened_source(disk, src) as origin:
         if dry_run:
             return _dry_run(disk, origin, dst, state, rules, phases)
