@@ -165,6 +165,9 @@ _PAIR = (
     *_PATTERNS,
     *_SOURCE,
     click.option(
+        "-H", "--hard-links", is_flag=True, help="Names that are one file in SRC are one file in DST too."
+    ),
+    click.option(
         "--on-unstable",
         type=click.Choice(["fail", "skip"]),
         default="fail",

@@ -135,6 +135,7 @@ class Carrier:
             frozenset(skipped),
             int(options.settle_s * 1e9) if resting else 0,
             options.touch,
+            options.hard_links,
         )
 
     def _must_stand(self) -> None:

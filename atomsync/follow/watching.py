@@ -36,6 +36,7 @@ class WatchOptions(NamedTuple):
     checksum: bool = False
     filters: Filters = Filters()
     one_file_system: bool = False
+    hard_links: bool = False
     on_unstable: str = FAIL
     durability: str = FULL
     verify: str = READBACK

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import count
 from typing import NamedTuple
 
-from atomsync.errors import cannot_stage
+from atomsync.errors import AtomSyncError, DestinationLimit, cannot_stage
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.plan.plan import Plan
@@ -32,22 +32,24 @@ from atomsync.store.drift import drifted
 from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
 from atomsync.store.progress import Progress
 from atomsync.store.removal import remove_tree
-from atomsync.tree.entry import DIR, FILE, Entry, is_closed, look
+from atomsync.tree.entry import DIR, FILE, Entry, is_closed, look, untouched
 from atomsync.tree.path import shown
 
 NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 """What flock says of a directory on a filesystem that locks none."""
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _TAKEN_AWAY = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
 
 
 class Staged(NamedTuple):
     """The evidence for one path: where it lies in the slots, as what it was wanted, its digest, and
-    the slot its content was spooled to, if a caller wrote it."""
+    the slot its content was spooled to, if a caller wrote it. ``second``: it is a name of another's file."""
 
     location: str
     wanted: Entry
     digest: str = ""
     spool: str = ""
+    second: bool = False
 
 
 class Spooled(NamedTuple):
@@ -58,12 +60,20 @@ class Spooled(NamedTuple):
 
 
 class Linked(NamedTuple):
-    """Content that is an existing file of the destination, to be reached by a second name."""
+    """Content that is an existing file of the destination, to be reached by a second name; if ``expected`` is
+    given, it must still be that one."""
+
+    path: str
+    expected: Entry | None = None
+
+
+class Shared(NamedTuple):
+    """Content that is another new file of the same unit, to be reached by a second name."""
 
     path: str
 
 
-Content = Spooled | Linked
+Content = Spooled | Linked | Shared
 
 
 class Stage:
@@ -119,7 +129,8 @@ class Stage:
         steps = tuple(self._with_slot(step, contents) for step in plan.steps)
         wanted = dict(locations(steps))
         self._open_closed()
-        self._drop_unwanted(wanted, kept)
+        shared = {path: content for path, content in contents.items() if isinstance(content, Shared)}
+        self._drop_unwanted(wanted, kept, shared)
         dirs: list[tuple[str, Entry]] = []
         jobs: list[Job] = []
         unstable: list[str] = []
@@ -129,7 +140,7 @@ class Stage:
                     self._make(self.disk.mkdir, location, path)
                 dirs.append((location, entry))
                 self.staged[path] = Staged(location, entry)
-            elif path in self.staged:
+            elif path in self.staged or path in shared:
                 continue
             elif (content := contents.get(path)) is not None:
                 self.staged[path] = self._from_content(path, location, entry, content)
@@ -141,6 +152,7 @@ class Stage:
         rebased = self._rebased(steps)
         unstable += self._copy([job for job in jobs if job.path not in rebased], source, progress)
         unstable += self._copy([job for job in jobs if job.path in rebased], source, progress, self.former)
+        unstable += self._share(wanted, shared)
         for location, entry in reversed(dirs):
             fd = self.cursor.at(location)
             self.disk.set_meta(fd, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
@@ -161,7 +173,7 @@ class Stage:
         each in its own slot."""
         self.cursor.close()
         self._open_closed()
-        self._drop_unwanted({}, kept)
+        self._drop_unwanted({}, kept, ())
         for name, _ in self.disk.scandir(self.slots):
             if name not in kept:
                 remove_tree(self.disk, self.slots, name)
@@ -259,13 +271,16 @@ class Stage:
             if is_closed(have.wanted):
                 self.disk.set_meta_at(*self.cursor.split(have.location), -1, -1, 0o700, None)
 
-    def _drop_unwanted(self, wanted: Mapping[str, tuple[str, Entry]], kept: Collection[str]) -> None:
+    def _drop_unwanted(
+        self, wanted: Mapping[str, tuple[str, Entry]], kept: Collection[str], shared: Collection[str]
+    ) -> None:
         """What no longer fits goes; but a caller's content that is wanted elsewhere, or with other
-        attributes, only goes back to its own slot: there is no second copy of it."""
+        attributes, only goes back to its own slot: there is no second copy of it. Second names are made
+        anew each time: their file may be another by now."""
         for path in sorted(self.staged, reverse=True):
             have = self.staged[path]
             want = wanted.get(path)
-            if want is not None and _still_fits(have, *want):
+            if want is not None and _still_fits(have, *want) and not have.second and path not in shared:
                 continue
             self.cursor.at("")  # do not stand in what is about to go
             parent, name = self.cursor.split(have.location)
@@ -297,8 +312,12 @@ class Stage:
                 if error.errno in _TAKEN_AWAY:
                     raise drifted(content.path) from None
                 self._check_is_file(content.path)
-                raise
-            return Staged(location, entry, entry.digest)
+                raise _no_links(error, path, content.path) from None
+            expected, now = content.expected, look(self.disk, *self.cursor.split(location))
+            if expected is not None and (now is None or not untouched(expected, now)):
+                raise drifted(content.path)
+            return Staged(location, entry, entry.digest, second=expected is not None)
+        assert isinstance(content, Spooled)
         if location != content.slot:
             parent, name = self.cursor.split(location)
             self.disk.replace(self.slots, content.slot, parent, name)
@@ -308,6 +327,23 @@ class Stage:
         parent, name = self.cursor.split(location)
         self.disk.set_meta_at(parent, name, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
         return found
+
+    def _share(self, wanted: Mapping[str, tuple[str, Entry]], shared: Mapping[str, Shared]) -> list[str]:
+        """Give new files their second names; returns those whose file is not staged."""
+        missing = []
+        with Cursor(self.disk, self.slots) as firsts:
+            for path, content in shared.items():
+                location, entry = wanted[path]
+                first = self.staged.get(content.path)
+                if first is None:
+                    missing.append(path)
+                    continue
+                try:
+                    link_file(firsts, first.location, self.cursor, location)
+                except OSError as error:
+                    raise _no_links(error, path, content.path) from None
+                self.staged[path] = Staged(location, entry, first.digest, second=True)
+        return missing
 
     def _check_is_file(self, path: str) -> None:
         try:
@@ -349,6 +385,16 @@ class Stage:
             progress.check()
             yield job, copy_file(source, self.cursor, job, progress, former)
             progress.advance(1)
+
+
+def _no_links(error: OSError, path: str, first: str) -> AtomSyncError:
+    if error.errno not in _NO_LINKS:
+        return cannot_stage(error, f"cannot stage {shown(path)}", path)
+    return DestinationLimit(
+        f"cannot make {shown(path)} a second name of {shown(first)}",
+        f"hard links are refused there: {error.strerror}",
+        "Leave out -H (--hard-links): then each name gets a file of its own.",
+    )
 
 
 def is_large(entry: Entry | None) -> bool:

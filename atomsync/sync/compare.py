@@ -8,6 +8,7 @@ only if they may be removed.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from atomsync.errors import AtomSyncError, GuardTripped, UsageError, from_oserror
@@ -16,6 +17,8 @@ from atomsync.plan.change import Change
 from atomsync.store.copying import digest_file
 from atomsync.store.drift import drifted
 from atomsync.store.progress import Progress
+from atomsync.store.staging import Content
+from atomsync.sync.links import Links
 from atomsync.tree.diff import Ownership, diff
 from atomsync.tree.entry import DIR, FILE, OTHER, SEEN, Entry, entry_of, special_name
 from atomsync.tree.filters import GITIGNORE, Filters
@@ -30,7 +33,7 @@ Pairs = list[tuple[str, Entry, Entry | None]]  # directories with their entries 
 class Rules(NamedTuple):
     """What is in scope and what counts as a difference. ``skipped`` paths are left alone on both sides;
     with ``rest_ns`` so are source files that changed less than that before the scan. ``touch`` is written by
-    the unit itself (see ``sync.touch``)."""
+    the unit itself (see ``sync.touch``). ``hard_links``: which names are one file counts."""
 
     filters: Filters
     ownership: Ownership
@@ -40,6 +43,7 @@ class Rules(NamedTuple):
     skipped: frozenset[str] = frozenset()
     rest_ns: int = 0
     touch: str = ""
+    hard_links: bool = False
 
 
 class Comparison(NamedTuple):
@@ -47,7 +51,8 @@ class Comparison(NamedTuple):
     excluded paths met in directories that would go; ``unstable``: directories that vanished while
     they were read; ``settled``: racy paths found equal by content; ``scanned``: the source's directories,
     if anything may be removed: a name that moves during the scan may be seen in neither place;
-    ``restless``: files left alone because they changed so lately; ``left``: looks left for another unit."""
+    ``restless``: files left alone because they changed so lately; ``left``: looks left for another unit;
+    ``contents``: of the changes that are to be second names of a file."""
 
     changes: list[Change]
     unchanged: int
@@ -58,6 +63,7 @@ class Comparison(NamedTuple):
     scanned: list[tuple[str, Entry]]
     restless: list[str]
     left: dict[str, int]
+    contents: Mapping[str, Content] = MappingProxyType({})
 
 
 class Comparer:
@@ -80,13 +86,18 @@ class Comparer:
         self.racy, self.now_ns, self.progress = racy, now_ns, progress
         self._racy_parents = {path.rpartition("/")[0] for path in racy}
         self.result = Comparison([], 0, {}, [], [], [], [], [], {})
+        self.links = Links() if rules.hard_links else None
         self._unchanged = 0
         self._device = 0
 
     def run(self) -> Comparison:
         """Raises AccessError for what may not be read, Interrupted."""
         self._walk("", *self._roots())
-        return self.result._replace(unchanged=self._unchanged)
+        found = self.result._replace(unchanged=self._unchanged)
+        if self.links is None or not self.links.members:
+            return found
+        changes, contents, fresh = self.links.agreed(found.changes, self.rules.ownership)
+        return found._replace(changes=changes, contents=contents, unchanged=self._unchanged - fresh)
 
     def _roots(self) -> tuple[Entry, Entry | None]:
         root = entry_of(self.source.disk.fstat(self.source.root))
@@ -127,6 +138,8 @@ class Comparer:
         except (FileNotFoundError, NotADirectoryError):
             self.result.unstable.append(path)
             return []
+        if self.links is not None:
+            self.links.note(path, new, old, want, have)
         if rules.delete:
             self.result.scanned.append((path, new))
         found = diff(want, have, rules.ownership, verdicts)
@@ -298,7 +311,12 @@ class Comparer:
     def _listing(self, tree: Cursor | None, path: str) -> dict[str, Entry]:
         assert tree is not None
         try:
-            return listing(tree.disk, tree.at(path))
+            if self.links is None:
+                return listing(tree.disk, tree.at(path))
+            several: set[str] = set()
+            found = listing(tree.disk, tree.at(path), several)
+            self.links.several.update(joined(path, name) for name in several)
+            return found
         except (FileNotFoundError, NotADirectoryError):
             raise
         except OSError as error:

@@ -7,6 +7,7 @@ looked at instead, with all below. Each directory in which names are looked at i
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -88,11 +89,22 @@ class LookComparer(Comparer):
                     self.result.left[joined(path, name)] = ENTRY
                     continue
                 self._bytes += entry.size
+            if self.links is not None:
+                self._ask_for_links(path, name, entry, there)
             if entry is not None:
                 want[name] = entry
             if there is not None:
                 have[name] = there
         return self._names(path, new, old, want, have)
+
+    def _ask_for_links(self, path: str, name: str, *found: Entry | None) -> None:
+        assert self.links is not None
+        for tree, entry in zip((self.source, self.destination), found):
+            if tree is None or entry is None or entry.kind != FILE:
+                continue
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # the next look sees that
+                if tree.disk.lstat(tree.at(path), name).st_nlink > 1:
+                    self.links.several.add(joined(path, name))
 
     def _is_restless(self, path: str, entry: Entry) -> bool:
         return path not in self._look.reaches and super()._is_restless(path, entry)

@@ -37,6 +37,7 @@ def push(
     checksum: bool = False,
     filters: Filters | None = None,
     one_file_system: bool = False,
+    hard_links: bool = False,
     on_unstable: str = FAIL,
     durability: str = "full",
     verify: str = "readback",
@@ -75,7 +76,15 @@ def push(
     phases = Phases(progress)
     disk = PosixDisk()
     check_touch(touch)
-    rules = Rules((filters or Filters()).anew(), ownership(), delete, checksum, one_file_system, touch=touch)
+    rules = Rules(
+        (filters or Filters()).anew(),
+        ownership(),
+        delete,
+        checksum,
+        one_file_system,
+        touch=touch,
+        hard_links=hard_links,
+    )
     safety = Safety(limit_of(max_delete), on_drift, agreed).checked()
     order = later(last)
     with opened_source(disk, src) as origin:

@@ -14,7 +14,7 @@ from atomsync.errors import AccessError, SourceUnstable
 from atomsync.plan.guards import check_displaced, check_losses
 from atomsync.store.copying import Source, digest_of, is_unchanged
 from atomsync.store.progress import Progress
-from atomsync.store.staging import Linked
+from atomsync.store.staging import Linked, Shared
 from atomsync.sync.compare import Comparer, Comparison, Rules
 from atomsync.sync.drift import KEEP, Drifted, Reckoned, reckoned
 from atomsync.sync.look import Look, LookComparer
@@ -135,6 +135,7 @@ class _Rounds:
         self._check(found, rules, look)
         unit.expunge_all()
         unit._register_all(found.changes)
+        _register_links(unit, found, phases)
         if look is not None and rules.delete:
             _take_along(unit, origin, found, look, phases)
         touched = touch(unit, rules.touch, found.changes)
@@ -164,7 +165,11 @@ class _Rounds:
             found = Comparer(*both, rules, racy, now_ns, self._phases).run()
         else:
             origin.cursor.close()  # it may stand where something else is by now
-            found = self._comparer(*both, rules, racy, now_ns, self._phases).compare(look)
+            comparer = self._comparer(*both, rules, racy, now_ns, self._phases)
+            found = comparer.compare(look)
+            if comparer.links is not None and comparer.links.members:  # its other names may be anywhere
+                origin.cursor.close()
+                found = Comparer(*both, rules, racy, now_ns, self._phases).run()
         if found.settled:
             session.manifest.settle(found.settled)
         return found
@@ -191,6 +196,24 @@ def check_taken(
     check_displaced(changes, found.protected, delete=rules.delete)
 
 
+def _register_links(unit: UnitOfWork, found: Comparison, phases: Progress) -> None:
+    """What is to be a second name, with the digest of the file it is one of, where that is there already."""
+    session = unit.session
+    digests: dict[str, str] = {}
+    for change in found.changes if found.contents else ():
+        content = found.contents.get(change.path)
+        if content is None or change.new is None:
+            continue
+        new = change.new
+        if isinstance(content, Linked):
+            if content.path not in digests:
+                tree = Source(session.control.disk, session.control.root, session.control.tree)
+                known = session.manifest.digest(content.path)
+                digests[content.path] = known or digest_of(tree, content.path, phases.check)
+            new = new._replace(digest=digests[content.path])
+        unit.register(change._replace(new=new), content)
+
+
 def _take_along(unit: UnitOfWork, origin: Source, found: Comparison, look: Look, phases: Progress) -> None:
     """A file that moved gets a second name at the destination instead of a copy, if it still is what was
     committed by its old name, to the digest, and that name goes or gets something else in this unit.
@@ -202,11 +225,15 @@ def _take_along(unit: UnitOfWork, origin: Source, found: Comparison, look: Look,
     goes = {change.path: change for change in found.changes if _is_file(change.old) and change.content}
     if not goes or not session.control.capabilities.link:
         return
+    firsts = {content.path for content in found.contents.values() if isinstance(content, Shared)}
+    linked = firsts.union(found.contents)  # these have their inode by what their other names are
     alike = {change.old[:SEEN]: path for path, change in goes.items() if change.old and change.new is None}
     for change in found.changes:
         if change.new is None or not _is_file(change.new) or not change.content:
             continue
         path = change.path
+        if path in linked:
+            continue
         before = look.before(path)
         if before not in goes:
             before = alike.get(change.new[:SEEN], "")

@@ -13,6 +13,8 @@ from atomsync.fs.disk import Disk, Stat
 
 FILE, DIR, LINK, OTHER = "file", "dir", "link", "other"
 SEEN = 7
+SHARED = "shared"
+"""The digest of a second name of a file, until it is known which file that is."""
 OPEN_BITS = 0o300  # what its owner needs to change the names in a directory
 
 _KINDS = {stat.S_IFREG >> 12: FILE, stat.S_IFDIR >> 12: DIR, stat.S_IFLNK >> 12: LINK}

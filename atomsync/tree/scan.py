@@ -18,8 +18,9 @@ from atomsync.tree.path import joined
 _LINK = stat.S_IFLNK
 
 
-def listing(disk: Disk, fd: int) -> dict[str, Entry]:
-    """Every name in an open directory with its entry. Special files are there as kind ``other``."""
+def listing(disk: Disk, fd: int, several: set[str] | None = None) -> dict[str, Entry]:
+    """Every name in an open directory with its entry. Special files are there as kind ``other``.
+    ``several`` gets the names of files that have others too."""
     found = {}
     for name, status in disk.scandir(fd):
         if status.st_mode & 0o170000 == _LINK:
@@ -31,6 +32,8 @@ def listing(disk: Disk, fd: int) -> dict[str, Entry]:
                 continue  # gone, or no longer a link: the next look sees what it is then
         else:
             found[name] = entry_of(status)
+            if several is not None and status.st_nlink > 1:
+                several.add(name)
     return found
 
 
