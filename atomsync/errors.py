@@ -39,6 +39,7 @@ __all__ = [
     "TimedOut",
     "UnitStateError",
     "UsageError",
+    "VersionGone",
     "cannot_stage",
     "from_oserror",
     "reported",
@@ -193,6 +194,12 @@ class NotWatched(AtomSyncError):
     """No ``atomsync watch`` answers for this destination."""
 
     exit_status, code = 50, "not-watched"
+
+
+class VersionGone(AtomSyncError):
+    """The history does not have an old version any more, or not as it was displaced; nothing was touched."""
+
+    exit_status, code = 52, "version-gone"
 
 
 class UnitStateError(AtomSyncError):

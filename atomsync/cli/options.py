@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from atomsync.cli.quantities import most
+from atomsync.cli.quantities import most, size
 from atomsync.errors import UsageError
 from atomsync.store.options import KEEP_UNITS
 from atomsync.sync.drift import KEEP, OVERWRITE, REFUSE
@@ -78,6 +78,31 @@ def state_dir_option(command: Any) -> Any:
     return click.option(
         "--state-dir", metavar="DIR", help="The control directory is there, not in DST (same filesystem)."
     )(command)
+
+
+_KEEP = (
+    click.option(
+        "--keep",
+        type=click.IntRange(0),
+        default=KEEP_UNITS,
+        show_default=True,
+        metavar="N",
+        help="How many finished units to keep, with the versions they displaced.",
+    ),
+    click.option(
+        "--keep-bytes",
+        type=size,
+        metavar="SIZE",
+        help="Keep fewer where these versions would occupy more than this (10GB).",
+    ),
+)
+
+
+def keep_options(command: Any) -> Any:
+    """``--keep`` and ``--keep-bytes``."""
+    for option in reversed(_KEEP):
+        command = option(command)
+    return command
 
 
 _PAIR = (
@@ -160,14 +185,7 @@ _PAIR = (
         help="Check staged files against what the filesystem, or the medium, gives back.",
     ),
     state_dir_option,
-    click.option(
-        "--keep",
-        type=click.IntRange(0),
-        default=KEEP_UNITS,
-        show_default=True,
-        metavar="N",
-        help="How many finished units to keep, with the versions they displaced.",
-    ),
+    keep_options,
     click.option("-m", "--message", default="", help="A note to keep with the unit."),
 )
 

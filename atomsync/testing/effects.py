@@ -25,6 +25,7 @@ class SimStat(NamedTuple):
     st_uid: int
     st_gid: int
     st_size: int
+    st_blocks: int
     st_mtime_ns: int
     st_ctime_ns: int
 
@@ -62,6 +63,7 @@ class Inode(NamedTuple):
 
     def stat(self) -> SimStat:
         """What ``lstat`` gives."""
+        size = _BLOCK if self.kind == DIRECTORY else len(self.data)
         return SimStat(
             self.kind | self.mode,
             self.number,
@@ -69,7 +71,8 @@ class Inode(NamedTuple):
             self.links,
             self.uid,
             self.gid,
-            _BLOCK if self.kind == DIRECTORY else len(self.data),
+            size,
+            -(-size // _BLOCK) * (_BLOCK // 512),
             self.mtime_ns,
             self.ctime_ns,
         )

@@ -19,6 +19,7 @@ from atomsync.store.copying import Source
 from atomsync.store.prepared import PreparedUnit
 from atomsync.store.progress import Progress
 from atomsync.store.store import BaseStore
+from atomsync.store.versions import Kept
 from atomsync.tree.entry import FILE
 from atomsync.tree.path import shown
 from atomsync.unit import events, state
@@ -243,7 +244,8 @@ class UnitOfWork(Changing):
             self._plan, self._flushed = normal_form(()), True
             return ()
         plan = normal_form(self._books.changes.values(), self._last)
-        self.session.check(plan)
+        contents = self._books.contents.values()
+        self.session.check(plan, {content.unit for content in contents if isinstance(content, Kept)})
         self._plan, unstable = self.session.flush(plan, self.source, self._books.contents, self._kept())
         self.unstable = tuple(unstable)
         self._flushed = not unstable
