@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from atomsync.plan.step import META, REMOVE
+from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.journal import Journal
 from atomsync.tree.entry import Entry, same_object
 
@@ -71,7 +71,7 @@ def fold(journals: Iterable[Journal]) -> dict[str, Past]:
         unit_id = header.id
         for step in steps:
             if step.kind == META:
-                put(step.path, step.old, step.new or step.old, None, timed=step.new is None)
+                put(step.path, step.old, _in_place(step), None, timed=step.new is None)
                 continue
             skip = len(step.path)
             put(step.path, step.old, step.new, Kept(unit_id, step.slot))
@@ -81,6 +81,14 @@ def fold(journals: Iterable[Journal]) -> dict[str, Past]:
             for path, entry in inside.items():
                 put(path, None, entry, None)
     return found
+
+
+def _in_place(step: Step) -> Entry | None:
+    """What a change of attributes left: what was there, with others."""
+    old, new = step.old, step.new
+    if old is None or new is None:
+        return old
+    return new._replace(ino=old.ino, dev=old.dev, generation=old.generation, digest=old.digest)
 
 
 def digests(journals: Iterable[Journal], paths: Iterable[str]) -> dict[str, list[Entry]]:
