@@ -211,7 +211,7 @@ def test_patterns_keep_their_order_and_come_last(tmp_path: Path) -> None:
         ("metrics = 9184", ["unknown key metrics"]),
         ("dry-run = true", ["unknown key dry-run"]),
         ("json = true", ["unknown key json"]),
-        ("zzz = 1", ["unknown key zzz", "Known are: batch-max, checksum"]),
+        ("zzz = 1", ["unknown key zzz", "batch-max, check, checksum"]),
         ('delete = "yes"', ["delete is 'yes'", "true or false"]),
         ("delete = 1", ["delete is 1", "true or false"]),
         ("keep = -1", ["keep: -1 is not in the range"]),
