@@ -42,6 +42,7 @@ __all__ = [
     "TimedOut",
     "UnitStateError",
     "UsageError",
+    "VersionGone",
     "cannot_stage",
     "from_oserror",
     "reported",
@@ -215,6 +216,12 @@ class AfterFailed(AtomSyncError):
 
     exit_status, code = 52, "after"
     report: Any = None
+
+
+class VersionGone(AtomSyncError):
+    """The history does not have an old version any more, or not as it was displaced; nothing was touched."""
+
+    exit_status, code = 53, "version-gone"
 
 
 class UnitStateError(AtomSyncError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from atomsync.cli.quantities import duration, most
+from atomsync.cli.quantities import duration, most, size
 from atomsync.errors import UsageError
 from atomsync.store.options import KEEP_UNITS
 from atomsync.sync.drift import KEEP, OVERWRITE, REFUSE
@@ -129,6 +129,31 @@ _HOOKS = (
         "--touch", default="", metavar="FILE", help="Write FILE (relative to DST) last, whatever is changed."
     ),
 )
+_KEEP = (
+    click.option(
+        "--keep",
+        type=click.IntRange(0),
+        default=KEEP_UNITS,
+        show_default=True,
+        metavar="N",
+        help="How many finished units to keep, with the versions they displaced.",
+    ),
+    click.option(
+        "--keep-bytes",
+        type=size,
+        metavar="SIZE",
+        help="Keep fewer where these versions would occupy more than this (10GB).",
+    ),
+)
+
+
+def keep_options(command: Any) -> Any:
+    """``--keep`` and ``--keep-bytes``."""
+    for option in reversed(_KEEP):
+        command = option(command)
+    return command
+
+
 _PAIR = (
     click.option(
         "--delete", is_flag=True, help="Also remove from DST what SRC does not have. Default: remove nothing."
@@ -189,14 +214,7 @@ _PAIR = (
         help="Check staged files against what the filesystem, or the medium, gives back.",
     ),
     state_dir_option,
-    click.option(
-        "--keep",
-        type=click.IntRange(0),
-        default=KEEP_UNITS,
-        show_default=True,
-        metavar="N",
-        help="How many finished units to keep, with the versions they displaced.",
-    ),
+    keep_options,
     click.option("-m", "--message", default="", help="A note to keep with the unit."),
     *_HOOKS,
 )

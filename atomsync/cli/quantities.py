@@ -5,8 +5,10 @@ Each is a type of an option: it takes what was given and raises ``click.BadParam
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+from datetime import datetime, time, timedelta
 from typing import Any, NamedTuple
 
 import click
@@ -38,6 +40,22 @@ def interval(value: Any) -> float:
     if seconds < 0.01:
         raise click.BadParameter(f"{value!r} is shorter than 10ms.")
     return seconds
+
+
+def unit_or_time(text: str) -> str | datetime:
+    """A point in time, from ``2026-11-21``, ``2026-11-21 14:30``, ``14:30`` (today), all local, or an age
+    such as ``2h``; anything else names a unit."""
+    now = datetime.now().astimezone()
+    found = re.fullmatch(_NUMBER, text.strip())
+    if found is not None and found[2] and found[2].lower() in _SECONDS:
+        return now - timedelta(seconds=duration(text))
+    with contextlib.suppress(ValueError):
+        if re.fullmatch(r"\d{1,2}:\d\d(:\d\d)?", text, re.ASCII):
+            at = time.fromisoformat(text.zfill(5) if text.count(":") == 1 else text.zfill(8))
+            return datetime.combine(now.date(), at).astimezone()
+        if re.match(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+            return datetime.fromisoformat(text).astimezone()
+    return text
 
 
 class Batch(NamedTuple):
@@ -91,6 +109,15 @@ def percent(value: Any) -> float:
     if found is None or found[2] or not 0 < float(found[1]) <= 100:
         raise click.BadParameter(f"{value!r} is no share such as 5% or 0.5%.")
     return float(found[1])
+
+
+def size(value: Any) -> int:
+    """Bytes, from ``0``, ``500MB``, ``10GiB``."""
+    found = None if isinstance(value, bool) else re.fullmatch(_NUMBER, str(value).strip())
+    unit = (found[2].lower() or "b") if found else ""
+    if found is None or unit not in _BYTES:
+        raise click.BadParameter(f"{value!r} is no size such as 500MB, 10GB or 2GiB.")
+    return math.floor(float(found[1]) * _BYTES[unit])
 
 
 def address(value: Any) -> tuple[str, int]:

@@ -209,3 +209,6 @@ def _error(error: AtomSyncError) -> dict[str, object]:
 
 def _line(event: str, **fields: object) -> str:
     return json.dumps({"schema": SCHEMA, "event": event, **fields})
+
+
+line = _line  # for the records of other topics

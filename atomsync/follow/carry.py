@@ -60,6 +60,7 @@ class Carrier:
             durability=options.durability,
             verify=options.verify,
             keep=options.keep,
+            keep_bytes=options.keep_bytes,
             state_dir=options.state_dir,
             timeout=0,
         )

@@ -42,6 +42,7 @@ class WatchOptions(NamedTuple):
     verify: str = READBACK
     state_dir: str | None = None
     keep: int = KEEP_UNITS
+    keep_bytes: int | None = None
     message: str = ""
     last: tuple[str, ...] = ()
     max_delete: str | None = None

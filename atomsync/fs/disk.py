@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 
 class Stat(Protocol):
-    """What ``os.stat_result`` offers, as far as atomsync reads it. Times in nanoseconds."""
+    """What ``os.stat_result`` offers, as far as atomsync reads it. Times in ns, blocks of 512 bytes."""
 
     @property
     def st_mode(self) -> int: ...

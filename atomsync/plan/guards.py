@@ -72,13 +72,8 @@ def check_mounts(steps: Iterable[Step], mounts: Collection[str]) -> None:
 def check_space(steps: Iterable[Step], space: Space, spared: int = 0) -> None:
     """NoSpace if the unit's new files need more blocks or inodes than are free, before one is written.
     ``spared``: bytes of them that are holes, or will be shared with other files."""
-    block = space.block_size
-    need_bytes, need_inodes = -spared, 0
-    for _, entry in _entering(steps):
-        if entry.digest:
-            continue  # known already: it gets a second name
-        need_inodes += 1
-        need_bytes += -(-entry.size // block) * block
+    need_bytes, need_inodes = space_needed(steps, space)
+    need_bytes -= spared
     if need_bytes > space.bytes_free:
         raise NoSpace(
             "not enough space at the destination",
@@ -91,6 +86,18 @@ def check_space(steps: Iterable[Step], space: Space, spared: int = 0) -> None:
             f"this unit makes {need_inodes:,} files and directories, {space.inodes_free:,} inodes are free",
             "Remove some files there; the destination is unchanged.",
         )
+
+
+def space_needed(steps: Iterable[Step], space: Space) -> tuple[int, int]:
+    """``(bytes, inodes)`` that staging takes, in whole blocks."""
+    block = space.block_size
+    need_bytes = need_inodes = 0
+    for _, entry in _entering(steps):
+        if entry.digest:
+            continue  # known already: it gets a second name
+        need_inodes += 1
+        need_bytes += -(-entry.size // block) * block
+    return need_bytes, need_inodes
 
 
 def check_displaced(changes: Collection[Change], protected: Collection[str], *, delete: bool) -> None:

@@ -10,6 +10,7 @@
   prepared/<unit id>/ sealed units that rest until another party has decided
   history/<unit id>/  finished units: their journals and the displaced objects
   retired/            what may be deleted at any time, in any order
+  given-up            empty; without it no unit of the history was ever given up
   conflicts/<unit id>/  objects of other writers that a rollback met and must not destroy
   destination         inode and path of DST, if this is a --state-dir
   probe/              scratch, while the filesystem's capabilities are tried
@@ -37,7 +38,7 @@ from atomsync.store.removal import remove_tree
 from atomsync.tree.path import CONTROL_NAME, shown
 
 LOCK, PENDING, UNIT, PREPARED, MANIFEST = "lock", "pending", "unit", "prepared", "manifest.sqlite"
-HISTORY, RETIRED, CONFLICTS = "history", "retired", "conflicts"
+HISTORY, RETIRED, CONFLICTS, GIVEN_UP = "history", "retired", "conflicts", "given-up"
 DESTINATION, _DESTINATION_DRAFT = "destination", "destination.draft"
 JOURNAL, SLOTS, DECISION = "journal", "slots", "decision"
 PROBE, VIEW = "probe", "view"
@@ -62,6 +63,7 @@ class Control:
         self._folding: Folding | None = None
         self.made_ns: int | None = None
         self.root_locked = False
+        self.commit_names: dict[str, str] = {}  # of finished units; they never change
         self.deciding = False  # a commit record was begun: what comes out of it only recovery can tell
 
     @property

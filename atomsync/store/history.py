@@ -1,25 +1,23 @@
 """(8) Finished units: their journals, and the versions they displaced.
 
-The displaced objects are the old inodes themselves, so keeping them cost nothing. The newest ``keep``
-units stay; an older one is given up whole. A process that still had a displaced file open may have
-written to it since: such a file is moved to ``conflicts/`` instead of being deleted.
+The displaced objects are the old inodes themselves, so keeping them cost nothing.
+
+A unit has its name from its seal. One that was prepared may rest while others are committed, so its
+decision tells when its own turn was: the history has the order of the commits.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 
 from atomsync.errors import JournalError
-from atomsync.plan.step import META, Step
-from atomsync.store.conflicts import keep_aside
-from atomsync.store.control import HISTORY, JOURNAL, RETIRED, SLOTS, UNIT, Control
+from atomsync.store.control import HISTORY, JOURNAL, PREPARED, UNIT, Control
+from atomsync.store.decision import commit_name
 from atomsync.store.journal import JOURNAL_MAX_BYTES, Journal, decode
-from atomsync.store.removal import remove_tree
-from atomsync.store.undo import same_subtree
-from atomsync.store.unit_id import is_unit_id
-from atomsync.tree.entry import DIR, Entry, look
+from atomsync.store.unit_id import is_unit_id, time_of_unit, unit_id_at
 
 _READ_BYTES = 1 << 20
 
@@ -56,52 +54,26 @@ def retire_to_history(control: Control, unit_id: str) -> None:
 
 
 def units(control: Control) -> list[str]:
-    """Ids of the finished units, oldest first."""
-    return [name for name in control.names(HISTORY) if is_unit_id(name)]
+    """Ids of the finished units, in the order in which they were committed."""
+    found = [name for name in control.names(HISTORY) if is_unit_id(name)]
+    return sorted(found, key=lambda unit_id: name_of_commit(control, unit_id))
 
 
-def prune(control: Control, keep: int, *, but: str = "") -> list[str]:
-    """Give up all but the newest ``keep`` units; returns warnings about late writers. ``but``, which was
-    prepared long before it was committed, stays for once."""
-    warnings = []
-    for unit_id in units(control)[: -keep or None]:
-        if unit_id == but and keep:
-            continue
-        warnings += _rescue_late_writes(control, unit_id)
-        with control.opened(HISTORY) as history, control.opened(RETIRED, make=True) as retired:
-            control.disk.replace(history, unit_id, retired, unit_id)
-    empty_retired(control)
-    return warnings
+def name_of_commit(control: Control, unit_id: str) -> str:
+    """The name a finished unit would have if it had got it at its commit: mostly its own."""
+    known = control.commit_names.get(unit_id)
+    if known is None:
+        known = unit_id
+        with contextlib.suppress(FileNotFoundError), control.opened(HISTORY, unit_id) as unit:
+            known = commit_name(control, unit, unit_id) or unit_id
+            control.commit_names[unit_id] = known
+    return known
 
 
-def empty_retired(control: Control) -> None:
-    with control.opened(RETIRED, make=True) as retired:
-        for name, _ in control.disk.scandir(retired):
-            remove_tree(control.disk, retired, name)
-
-
-def _rescue_late_writes(control: Control, unit_id: str) -> list[str]:
-    with control.opened(HISTORY, unit_id, SLOTS) as slots:
-        if not control.disk.scandir(slots):
-            return []  # it displaced nothing, as a first push: its journal may be large
-    try:
-        steps = read_journal(control, HISTORY, unit_id).steps
-    except (JournalError, FileNotFoundError) as error:
-        return [f"history/{unit_id} has no journal to read ({error}); its late writes were not looked for"]
-    warnings = []
-    with control.opened(HISTORY, unit_id, SLOTS) as slots:
-        for step in steps:
-            if step.kind == META or step.old is None or _as_displaced(control, slots, step, step.old):
-                continue
-            why = f"its old version was changed after unit {unit_id} displaced it"
-            warnings.append(str(keep_aside(control, slots, step.slot, unit_id, step.path, why)))
-    return warnings
-
-
-def _as_displaced(control: Control, slots: int, step: Step, old: Entry) -> bool:
-    now = look(control.disk, slots, step.slot)
-    if now is None or old.kind != now.kind:
-        return now is None
-    if old.kind == DIR:
-        return same_subtree(control.disk, slots, step.slot, step.path, step.displaced, inodes=True)
-    return (now.size, now.mtime_ns) == (old.size, old.mtime_ns)
+def new_id(control: Control, now_ns: int) -> str:
+    """UTC to the millisecond: sorts by time, and is later than any unit or commit this store knows."""
+    names = [*control.names(PREPARED), *units(control)]
+    latest = max([*names, *control.commit_names.values()], default="")
+    while (found := unit_id_at(now_ns)) <= latest:
+        now_ns = max(now_ns, time_of_unit(latest)) + 1_000_000
+    return found

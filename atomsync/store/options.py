@@ -14,7 +14,8 @@ KEEP_UNITS = 5
 class Options(NamedTuple):
     """``durability``: "full" survives a power cut, "none" only a killed process. ``verify``:
     "readback" compares what the filesystem gives back, "media" asks the medium itself. ``keep``: how
-    many finished units stay in the history. ``state_dir``: another place for the control directory.
+    many finished units stay in the history, ``keep_bytes``: how much of the disk what they displaced may
+    occupy (None: as much as it takes). ``state_dir``: another place for the control directory.
     ``timeout_s``: how long to wait for another's lock, in seconds. ``resolver`` decides about prepared units
     whose process is gone."""
 
@@ -24,3 +25,4 @@ class Options(NamedTuple):
     state_dir: str | None = None
     timeout_s: float = 0.0
     resolver: Resolver | None = None
+    keep_bytes: int | None = None

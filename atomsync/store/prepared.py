@@ -12,6 +12,7 @@ somebody who can ask that one comes along.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from atomsync.store.conflicts import Conflict
 from atomsync.store.control import JOURNAL, PREPARED, SLOTS, UNIT, Control
 from atomsync.store.decision import COMMIT, read_decision, write_decision
 from atomsync.store.forward import roll_forward
-from atomsync.store.history import read_journal, retire_to_history
+from atomsync.store.history import new_id, read_journal, retire_to_history
 from atomsync.store.journal import Header, Journal
 from atomsync.store.removal import remove_tree
 from atomsync.store.staging import try_lock
@@ -220,7 +221,8 @@ def commit_prepared(
     journal = _journal(control, unit_id)
     with control.opened(PREPARED, unit_id) as unit:
         # Afresh also where one can be read: the sync of that one may have failed.
-        write_decision(control, unit, unit_id, COMMIT, durable=durability != NONE)
+        now = new_id(control, time.time_ns())
+        write_decision(control, unit, unit_id, COMMIT, durable=durability != NONE, at=now)
     try:
         with control.opened(PREPARED) as prepared:
             control.disk.replace(prepared, unit_id, control.fd, UNIT)

@@ -15,10 +15,12 @@ from atomsync.store.conflicts import Conflict
 from atomsync.store.control import JOURNAL, PROBE, RETIRED, SLOTS, UNIT, VIEW, Control
 from atomsync.store.decision import ABORT, COMMIT, read_decision, write_decision
 from atomsync.store.forward import roll_forward
-from atomsync.store.history import empty_retired, read_journal, retire_to_history
+from atomsync.store.history import read_journal, retire_to_history
 from atomsync.store.journal import Journal
+from atomsync.store.letting_go import let_go
 from atomsync.store.prepared import Resolver, Settled, settle_prepared
 from atomsync.store.removal import remove_tree
+from atomsync.store.retention import empty_retired
 from atomsync.store.seal import look_at
 from atomsync.store.staging import discard_abandoned, retire_as_waste
 from atomsync.store.undo import roll_back
@@ -100,6 +102,7 @@ def _decide(control: Control, journal: Journal) -> Recovery:
                 # Afresh also where one can be read: the sync of that one may have failed.
                 write_decision(control, unit, unit_id, decision, durable=True)
     if decision == COMMIT:
+        let_go(control, journal.header, journal.steps)
         retire_to_history(control, unit_id)
         why = "it was committed; only cleaning up was left"
         if prepared:

@@ -19,6 +19,7 @@ from atomsync.plan.guards import (
     check_mounts,
     check_names,
     check_space,
+    space_needed,
 )
 from atomsync.plan.plan import Plan
 from atomsync.plan.step import CREATE, Step
@@ -27,20 +28,21 @@ from atomsync.store.about import About, recorded
 from atomsync.store.adoption import others
 from atomsync.store.barrier import FULL
 from atomsync.store.commit import Receipt
-from atomsync.store.control import PENDING, PREPARED, Control
+from atomsync.store.control import PENDING, Control
 from atomsync.store.copying import Source
-from atomsync.store.history import prune, retire_to_history, units
+from atomsync.store.history import new_id, retire_to_history
 from atomsync.store.journal import Header
+from atomsync.store.letting_go import let_go
 from atomsync.store.lock import waiting
 from atomsync.store.manifest import Manifest
 from atomsync.store.prepared import check_not_held, commit_prepared
 from atomsync.store.preview import laid_out
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, Recovery, recover
+from atomsync.store.retention import Usage, give_up, oldest_for, prune
 from atomsync.store.seal import SealedUnit, seal
 from atomsync.store.spared import bytes_spared
 from atomsync.store.staging import NO_LOCKS, Content, Stage
-from atomsync.store.unit_id import time_of_unit, unit_id_at
 from atomsync.store.writable import check_writable
 from atomsync.tree.path import shown
 
@@ -59,6 +61,7 @@ class Session:
         self.exclusive = exclusive
         self.committed = False
         self._news = False
+        self._warnings: list[str] = []
         self._made_root = made_root
         self._manifest: Manifest | None = None
         self._stage: Stage | None = None
@@ -131,13 +134,14 @@ class Session:
                 raise from_oserror(error, f"cannot stage in {shown(self.store.path)}") from None
         return self._stage
 
-    def check(self, plan: Plan, source: Source | None = None) -> None:
-        """The guards every plan must pass, before anything is staged."""
+    def check(self, plan: Plan, source: Source | None = None, needed: Collection[str] = ()) -> None:
+        """The guards every plan must pass, before anything is staged. Where it would not fit, units of the
+        history are given up for it, but for the ``needed`` ones."""
         with reported(f"cannot use {shown(self.store.path)}"):
             space = self.store.disk.space(self.control.root)
         check_names(plan.steps, space.name_max)
         if self._stage is None or self._stage.is_empty:  # what is staged already has its space
-            self._check_space(plan, source, space)
+            self._check_space(plan, source, space, needed)
         check_mounts(plan.steps, self.store.mounts())
         if self.control.locked:
             self._check_names_differ(plan)
@@ -149,15 +153,40 @@ class Session:
             with reported(f"cannot use {shown(self.store.path)}"):
                 check_collapse(plan.steps, self.control.folding)
 
-    def _check_space(self, plan: Plan, source: Source | None, space: Space) -> None:
+    def _check_space(self, plan: Plan, source: Source | None, space: Space, needed: Collection[str]) -> None:
         try:
             check_space(plan.steps, space)
         except NoSpace:
-            if source is None:
-                raise
-            with reported(f"cannot stage in {shown(self.store.path)}"):
-                spared = bytes_spared(self.stage, source, plan.steps)
-            check_space(plan.steps, space, spared)
+            spared = 0
+            if source is not None:
+                with reported(f"cannot stage in {shown(self.store.path)}"):
+                    spared = bytes_spared(self.stage, source, plan.steps)
+            try:
+                check_space(plan.steps, space, spared)
+            except NoSpace:
+                self._make_room(plan, space, spared, needed)
+
+    def _make_room(self, plan: Plan, space: Space, spared: int, needed: Collection[str]) -> None:
+        """Raises NoSpace if that cannot be helped; then nothing is given up."""
+        was_locked = self.control.locked
+        if not was_locked:
+            self.lock(time.monotonic() + self.store.options.timeout_s)
+        try:
+            with reported(f"cannot make room in {shown(self.store.path)}"):
+                bytes_needed, inodes_needed = space_needed(plan.steps, space)
+                inodes_free = inodes_needed if space.inodes_free is None else space.inodes_free
+                wanted = Usage(bytes_needed - spared - space.bytes_free, inodes_needed - inodes_free)
+                given_up = oldest_for(self.control, wanted, self.store.usage, needed)
+                if given_up:
+                    self._warnings += give_up(self.control, given_up)
+                    told = f"given up, for its space was needed: {', '.join(given_up)}"
+                    self._warnings.append(f"the oldest of the history were {told}")
+                    self.store.disk.syncfs(self.control.fd)  # btrfs frees nothing before
+                    space = self.store.disk.space(self.control.root)
+        finally:
+            if not was_locked:
+                self.unlock()
+        check_space(plan.steps, space, spared)
 
     def flush(
         self, plan: Plan, source: Source | None, contents: Mapping[str, Content], kept: Collection[str]
@@ -186,7 +215,9 @@ class Session:
         now = time.time_ns()
         checked = now if checked_ns is None else checked_ns
         known = recorded(about)
-        header = Header(self._new_id(now), now, checked, message, coordinator=coordinator, about=known)
+        header = Header(
+            new_id(self.control, now), now, checked, message, coordinator=coordinator, about=known
+        )
         options = self.store.options
         try:
             check_not_held(self.control, plan.steps, self.store.held)
@@ -225,7 +256,7 @@ class Session:
         finally:
             stage.close()
         self.committed = True
-        warnings = self._retire(sealed)
+        warnings = [*self._warnings, *self._retire(sealed)]
         return Receipt(
             sealed.header.id,
             *committing.counts(sealed.steps),
@@ -244,7 +275,7 @@ class Session:
         try:
             # Opened first: it follows the new unit, and those it has not seen, before any is given up.
             _ = self.manifest
-            warnings += prune(self.control, self.store.options.keep, but=unit_id)
+            warnings += self._prune(unit_id)
         except Exception as error:  # whatever it is: the unit is committed
             warnings.append(f"the unit is committed, but tidying up after it failed: {error}")
         return self.receipt(journal.header, journal.steps, window_ms, warnings)
@@ -306,21 +337,22 @@ class Session:
         """(8)"""
         try:
             manifest = self.manifest  # opened first: it would read a unit that has retired from its journal
+            if let_go(self.control, sealed.header, sealed.steps):
+                self.store.usage.clear()
             retire_to_history(self.control, sealed.header.id)
             time_step_ns = self.control.capabilities.time_step_ns
             adopted = None
             if self.exclusive and manifest.is_new:  # who does not lock at once has not looked at everything
                 adopted = functools.partial(others, self.control.tree, sealed.steps)
             manifest.apply(sealed.header, sealed.steps, time_step_ns, adopted)
-            yield from prune(self.control, self.store.options.keep)
+            yield from self._prune(sealed.header.id)
         except Exception as error:  # whatever it is: the unit is committed
             yield f"the unit is committed, but tidying up after it failed: {error}"
 
-    def _new_id(self, now_ns: int) -> str:
-        """UTC to the millisecond: sorts by time, and is later than any unit this store knows."""
-        known = sorted([*units(self.control), *self.control.names(PREPARED)])
-        while True:
-            found = unit_id_at(now_ns)
-            if not known or found > known[-1]:
-                return found
-            now_ns = max(now_ns, time_of_unit(known[-1])) + 1_000_000
+    def _prune(self, unit_id: str) -> Iterable[str]:
+        """Give up what is beyond the limits of the history; ``unit_id`` was just committed."""
+        options = self.store.options
+        given_up, warnings = prune(self.control, options.keep, options.keep_bytes, self.store.usage)
+        yield from warnings
+        if unit_id in given_up and options.keep:
+            yield "what it displaced is more than may be kept: it cannot be undone"

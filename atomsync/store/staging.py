@@ -29,10 +29,12 @@ from atomsync.store.blocks import REBASED_MIN_BYTES
 from atomsync.store.control import JOURNAL, PENDING, RETIRED, SLOTS, UNIT, Control
 from atomsync.store.copying import Job, Source, copy_file, link_file
 from atomsync.store.drift import drifted
+from atomsync.store.kept import KeptObjects, version_gone
 from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
 from atomsync.store.progress import Progress
 from atomsync.store.removal import remove_tree
-from atomsync.tree.entry import DIR, FILE, Entry, is_closed, look, untouched
+from atomsync.store.versions import Kept
+from atomsync.tree.entry import DIR, FILE, SEEN, Entry, is_closed, look, untouched
 from atomsync.tree.path import shown
 
 NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -73,7 +75,7 @@ class Shared(NamedTuple):
     path: str
 
 
-Content = Spooled | Linked | Shared
+Content = Spooled | Linked | Shared | Kept
 
 
 class Stage:
@@ -98,6 +100,7 @@ class Stage:
             raise
         self.cursor = Cursor(self.disk, self.slots)
         self.former = Source(self.disk, control.root, control.tree)
+        self.history = KeptObjects(control)
         self.staged: dict[str, Staged] = {}
         self.bytes_staged = 0
         self._slots_made = 0
@@ -143,12 +146,13 @@ class Stage:
             elif path in self.staged or path in shared:
                 continue
             elif (content := contents.get(path)) is not None:
-                self.staged[path] = self._from_content(path, location, entry, content)
+                self.staged[path] = self._from_content(path, location, entry, content, progress)
             elif entry.kind == FILE:
                 jobs.append(Job(path, location, entry))
             else:
                 self._symlink(location, path, entry)
                 self.staged[path] = Staged(location, entry)
+        self.history.close()
         rebased = self._rebased(steps)
         unstable += self._copy([job for job in jobs if job.path not in rebased], source, progress)
         unstable += self._copy([job for job in jobs if job.path in rebased], source, progress, self.former)
@@ -213,6 +217,7 @@ class Stage:
 
     def close(self) -> None:
         self.cursor.close()
+        self.history.close()
         if self.unit != -1:
             with contextlib.suppress(OSError):  # closing is not enough if a child has a copy of it
                 self.disk.unlock(self.unit)
@@ -221,6 +226,7 @@ class Stage:
     def let_go(self) -> None:
         """In a child of the process whose stage it is: close the copies of its descriptors."""
         self.cursor.close()
+        self.history.close()
         self._close_descriptors()
 
     def _close_descriptors(self) -> None:
@@ -304,7 +310,11 @@ class Stage:
         parent, name = self.cursor.split(location)
         self.disk.set_meta_at(parent, name, entry.uid, entry.gid, None, entry.mtime_ns)
 
-    def _from_content(self, path: str, location: str, entry: Entry, content: Content) -> Staged:
+    def _from_content(
+        self, path: str, location: str, entry: Entry, content: Content, progress: Progress
+    ) -> Staged:
+        if isinstance(content, Kept):
+            return Staged(location, entry, self._from_history(path, location, entry, content, progress))
         if isinstance(content, Linked):
             try:
                 link_file(self.control.tree, content.path, self.cursor, location)
@@ -344,6 +354,29 @@ class Stage:
                     raise _no_links(error, path, content.path) from None
                 self.staged[path] = Staged(location, entry, first.digest, second=True)
         return missing
+
+    def _from_history(self, path: str, location: str, entry: Entry, kept: Kept, progress: Progress) -> str:
+        """The digest of what a unit displaced, once it is in the stage."""
+        slots = self.history.slots(kept.unit)
+        try:
+            at, name = slots.split(kept.location)
+            if kept.linked and self.control.capabilities.link:
+                self.disk.link(at, name, *self.cursor.split(location))
+                now = look(self.disk, *self.cursor.split(location))
+                if now is None or now[:SEEN] != entry[:SEEN]:
+                    raise version_gone([path])
+                return entry.digest
+            now = look(self.disk, at, name)
+        except FileNotFoundError:
+            raise version_gone([path]) from None
+        job = (
+            Job(kept.location, location, entry._replace(ino=now.ino, ctime_ns=now.ctime_ns)) if now else None
+        )
+        digest = job and copy_file(Source(self.disk, slots.root, slots), self.cursor, job, progress)
+        if not digest:
+            raise version_gone([path])
+        self.bytes_staged += entry.size
+        return digest
 
     def _check_is_file(self, path: str) -> None:
         try:

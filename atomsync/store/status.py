@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from atomsync.errors import JournalError
 from atomsync.store.commit import counts
-from atomsync.store.control import CONFLICTS, HISTORY, PREPARED, UNIT, Control
-from atomsync.store.history import read_journal, units
+from atomsync.store.control import CONFLICTS, GIVEN_UP, HISTORY, PREPARED, UNIT, Control
+from atomsync.store.history import name_of_commit, read_journal, units
 from atomsync.store.prepared import PreparedUnit, prepared_units
 from atomsync.store.staging import has_abandoned
 
@@ -59,8 +59,12 @@ def fate_of(control: Control, unit_id: str, keep: int) -> str:
         return RESTING
     if unit_id in known or unit_id == _unit_at_hand(control):
         return COMMITTED
-    nothing_given_up = not known and keep > 0
-    return ROLLED_BACK if nothing_given_up or (known and unit_id > known[0]) else FORGOTTEN
+    whole = len(known) < keep and not control.has(GIVEN_UP)
+    if not known:
+        return ROLLED_BACK if whole else FORGOTTEN
+    # What was given up was committed before all that is known; and named before it was committed.
+    oldest = min(known) if whole else name_of_commit(control, known[0])
+    return ROLLED_BACK if unit_id > oldest else FORGOTTEN
 
 
 def coordinators_of(control: Control) -> frozenset[str]:

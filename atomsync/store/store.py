@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Collection, Iterator
 
-from atomsync.errors import RootError, UsageError, from_oserror
+from atomsync.errors import RootError, UsageError, from_oserror, reported
 from atomsync.fs.disk import Disk
 from atomsync.fs.mounts import mounts_below
 from atomsync.fs.posix import PosixDisk
@@ -22,13 +22,17 @@ from atomsync.store.access import open_control
 from atomsync.store.commit import Receipt
 from atomsync.store.control import HISTORY, JOURNAL, MANIFEST, PENDING, PREPARED, UNIT, Control
 from atomsync.store.history import read_journal, units
+from atomsync.store.kept import journals
 from atomsync.store.lock import waiting
+from atomsync.store.naming import unit_named
 from atomsync.store.options import Options
 from atomsync.store.prepared import Held, PreparedUnit, check_prepared, discard_prepared, some_are_undecided
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, Recovery, recover
+from atomsync.store.retention import Collected, Usage, prune, usage
 from atomsync.store.session import Session
 from atomsync.store.status import FORGOTTEN, NOTHING, Status, coordinators_of, fate_of, status_of
+from atomsync.store.telling import PastChange, PastUnit, changes_told, told
 from atomsync.store.unit_id import is_unit_id
 from atomsync.tree.path import shown
 
@@ -42,6 +46,7 @@ class BaseStore:
         self.path, self.options = path, options or Options()
         self.disk: Disk = disk or PosixDisk()
         self.held: dict[str, Held] = {}  # what was read of prepared units, which never change
+        self.usage: dict[str, Usage] = {}  # what units of the history were found to occupy
 
     # -- what is asked of the system, not of the disk: a simulated store answers for itself
     def is_there(self) -> bool:
@@ -218,6 +223,20 @@ class BaseStore:
             "Those it has: atomsync status, or store.prepared().",
         )
 
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[Control | None]:
+        """The store for somebody who only looks, without its lock; None if there is none yet."""
+        control = self._existing()
+        try:
+            if control is not None:
+                control.claim(make=False)
+            yield control
+        except OSError as error:
+            raise from_oserror(error, f"cannot show {shown(self.path)}") from None
+        finally:
+            if control is not None:
+                control.close()
+
     def status(self) -> Status:
         """How the store stands. Changes nothing, takes no lock for longer than a look."""
         control = self._existing()
@@ -229,6 +248,44 @@ class BaseStore:
             raise from_oserror(error, f"cannot show {shown(self.path)}") from None
         finally:
             control.close()
+
+    def history(self) -> tuple[PastUnit, ...]:
+        """The finished units that are kept, the last one first. Only looks."""
+        with self.looking() as control:
+            if control is None:
+                return ()
+            return tuple(told(control, journal, {}) for journal in reversed(journals(control)))
+
+    @contextlib.contextmanager
+    def shown(
+        self, unit: str = "@", *, contents: bool = False
+    ) -> Iterator[tuple[PastUnit, Iterator[PastChange]]]:
+        """A finished unit, and what it changed, by path; with ``contents`` to compare. Only looks. Raises
+        UsageError if there is none of that name."""
+        with self.looking() as control:
+            known = journals(control) if control is not None else []
+            unit_id = unit_named(unit, [journal.header.id for journal in known])
+            assert control is not None
+            at = [journal.header.id for journal in known].index(unit_id)
+            yield told(control, known[at], {}), changes_told(control, known, at, contents=contents)
+
+    def gc(self, *, keep: int | None = None, keep_bytes: int | None = None) -> Collected:
+        """Give up the units beyond these limits, those committed first, and delete what is waste anyway. With
+        no limit no unit is given up."""
+        if not self.is_there():
+            raise RootError(f"cannot tidy up {shown(self.path)}", "it is not a directory")
+        with self.looking() as control:
+            if control is None:
+                return Collected((), 0, 0, ())
+        with self.session() as session, reported(f"cannot tidy up {shown(self.path)}"):
+            known: dict[str, Usage] = {}
+            kept = units(session.control)
+            count = len(kept) if keep is None else keep
+            before = {unit_id: usage(session.control, unit_id, known) for unit_id in kept}
+            gone, warnings = prune(session.control, count, keep_bytes, known)
+            self.usage.clear()
+            freed = sum(before[unit_id].bytes for unit_id in gone)
+            return Collected(tuple(gone), freed, len(kept) - len(gone), tuple(warnings))
 
     def _some_are_undecided(self, control: Control) -> bool:
         return some_are_undecided(control, self.held, asked=self.options.resolver is not None)

@@ -43,6 +43,7 @@ def push(
     verify: str = "readback",
     state_dir: str | os.PathLike[str] | None = None,
     keep: int = KEEP_UNITS,
+    keep_bytes: int | None = None,
     message: str = "",
     last: Iterable[str] = (),
     max_delete: int | str | None = None,
@@ -88,7 +89,15 @@ def push(
     safety = Safety(limit_of(max_delete), on_drift, agreed).checked()
     order = later(last)
     with opened_source(disk, src) as origin:
-        store = open_store(dst, durability=durability, verify=verify, keep=keep, state_dir=state, timeout=0)
+        store = open_store(
+            dst,
+            durability=durability,
+            verify=verify,
+            keep=keep,
+            keep_bytes=keep_bytes,
+            state_dir=state,
+            timeout=0,
+        )
         if expect_store:
             check_store(store)
         if dry_run:

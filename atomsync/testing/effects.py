@@ -63,6 +63,7 @@ class Inode(NamedTuple):
 
     def stat(self) -> SimStat:
         """What ``lstat`` gives."""
+        size = _BLOCK if self.kind == DIRECTORY else len(self.data)
         return SimStat(
             self.kind | self.mode,
             self.number,
@@ -70,8 +71,8 @@ class Inode(NamedTuple):
             self.links,
             self.uid,
             self.gid,
-            _BLOCK if self.kind == DIRECTORY else len(self.data),
-            -(-len(self.data) // _BLOCK) * (_BLOCK // 512),
+            size,
+            -(-size // _BLOCK) * (_BLOCK // 512),
             self.mtime_ns,
             self.ctime_ns,
         )

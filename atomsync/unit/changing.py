@@ -14,6 +14,7 @@ from atomsync.fs.cursor import Cursor
 from atomsync.plan.change import Change
 from atomsync.store.copying import Job, Source, copy_file
 from atomsync.store.staging import Content, Linked, Spooled
+from atomsync.store.versions import Kept
 from atomsync.tree.entry import DIR, FILE, LINK, Entry, look
 from atomsync.tree.path import joined, parent_of, parse, shown
 from atomsync.unit.expected import ABSENT, ANY, Expected, check_expected
@@ -290,6 +291,8 @@ class Changing(Looking):
         content = self._books.contents.get(path)
         if isinstance(content, Linked):  # the inode is shared with the old name: it needs its own
             content = self._copied(content.path)
+        elif isinstance(content, Kept):
+            content = content._replace(linked=False)
         pending = self._books.changes.get(path)
         if pending is None and entry.kind == FILE and self._view.has_other_names(path):
             content = self._copied(path)

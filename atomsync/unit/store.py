@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from datetime import datetime
 
 from atomsync.errors import UsageError
 from atomsync.fs.disk import Disk
 from atomsync.store.barrier import FULL, NONE
+from atomsync.store.commit import Receipt
 from atomsync.store.options import KEEP_UNITS, Options
 from atomsync.store.prepared import Resolver
 from atomsync.store.progress import Progress
@@ -15,6 +18,7 @@ from atomsync.store.recovery import Recovery
 from atomsync.store.seal import MEDIA, READBACK
 from atomsync.store.store import BaseStore
 from atomsync.unit.events import AFTER_RECOVER, Listeners
+from atomsync.unit.reverting import receipt_of, restore, undo
 from atomsync.unit.work import UnitOfWork
 
 TIMEOUT_S = 30.0
@@ -36,6 +40,25 @@ class Store(BaseStore, Listeners):
         """A unit that commits on a clean exit of the ``with`` block, and rolls back on an exception."""
         return UnitOfWork(self, message=message, progress=progress).begin()
 
+    def undo(self, unit: str = "@", *, force: bool = False, message: str = "") -> Receipt:
+        """Take a unit back, by a unit of its own, which can be undone itself. ``unit``: its id, or what it
+        begins with, or "@" for the last one, "@~1" for the one before.
+
+        Raises GuardTripped if others have changed the same paths since, unless ``force``: then what they made
+        of them is in the history. Raises VersionGone if the history does not have an old version any more.
+        """
+        return receipt_of(undo(self, unit, force=force, message=message))
+
+    def restore(
+        self, to: str | datetime, paths: Iterable[str | os.PathLike[str]] = (), *, message: str = ""
+    ) -> Receipt:
+        """Back to what was there after unit ``to``, or at that time: everything, or only at ``paths`` and
+        below them. By a unit of its own, which can be undone.
+
+        Raises UsageError if the history does not go back that far; VersionGone as ``undo`` does.
+        """
+        return receipt_of(restore(self, to, [os.fspath(path) for path in paths], message=message))
+
     def recovered(self, found: Recovery) -> None:
         for listener in self.listeners(AFTER_RECOVER):
             listener(self, found)
@@ -47,6 +70,7 @@ def open_store(
     durability: str = FULL,
     verify: str = READBACK,
     keep: int = KEEP_UNITS,
+    keep_bytes: int | None = None,
     state_dir: str | os.PathLike[str] | None = None,
     timeout: float = TIMEOUT_S,
     resolver: Resolver | None = None,
@@ -63,10 +87,11 @@ def open_store(
     ):
         if word not in words:
             raise UsageError(f"cannot open a store with {option}={word!r}", f"it is one of {words}")
-    if keep < 0 or timeout < 0:
-        raise UsageError("cannot open a store", "keep and timeout are not to be negative")
+    if keep < 0 or timeout < 0 or (keep_bytes or 0) < 0:
+        raise UsageError("cannot open a store", "keep, keep_bytes and timeout are not to be negative")
     where = None if state_dir is None else _from_here(state_dir)
-    return Store(_from_here(path), Options(durability, verify, keep, where, timeout, resolver), disk)
+    options = Options(durability, verify, keep, where, timeout, resolver, keep_bytes)
+    return Store(_from_here(path), options, disk)
 
 
 def _from_here(path: str | os.PathLike[str]) -> str:

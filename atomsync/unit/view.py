@@ -14,6 +14,7 @@ from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.store.copying import Source
 from atomsync.store.staging import Linked, Spooled
+from atomsync.store.versions import Kept
 from atomsync.tree.diff import SETGID, SETUID
 from atomsync.tree.entry import DIR, FILE, Entry, entry_of, look, same_object, untouched
 from atomsync.tree.path import ancestors, is_reserved, joined, parent_of, shown
@@ -198,6 +199,8 @@ class View:
                 if staged.spool == content.slot:
                     return control.disk, *stage.cursor.split(staged.location)
             return control.disk, stage.slots, content.slot
+        if isinstance(content, Kept) and path not in stage.staged:
+            return control.disk, *stage.history.split(content)
         if isinstance(content, Linked):
             return control.disk, *control.tree.split(content.path)
         if self._is_base(path):

@@ -19,6 +19,7 @@ from atomsync.store.copying import Source
 from atomsync.store.prepared import PreparedUnit
 from atomsync.store.progress import Progress
 from atomsync.store.store import BaseStore
+from atomsync.store.versions import Kept
 from atomsync.tree.entry import FILE
 from atomsync.tree.path import shown
 from atomsync.unit import events, state
@@ -244,7 +245,9 @@ class UnitOfWork(Changing):
             self._plan, self._flushed = normal_form(()), True
             return ()
         plan = put_last(normal_form(self._books.changes.values(), self._last), self.touched)
-        self.session.check(plan, self.source)
+        contents = self._books.contents.values()
+        needed = {content.unit for content in contents if isinstance(content, Kept)}
+        self.session.check(plan, self.source, needed)
         self._plan, unstable = self.session.flush(plan, self.source, self._books.contents, self._kept())
         self.unstable = tuple(unstable)
         self._flushed = not unstable

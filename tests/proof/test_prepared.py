@@ -173,15 +173,15 @@ def _nothing(*_: object) -> None:
     pass
 
 
-def _unless_it_can_be_read(control: Control, unit: int, unit_id: str, said: str, *, durable: bool) -> None:
+def _unless_it_can_be_read(control: Control, unit: int, unit_id: str, said: str, **how: Any) -> None:
     if decision.read_decision(control, unit, unit_id) != said:
-        decision.write_decision(control, unit, unit_id, said, durable=durable)
+        decision.write_decision(control, unit, unit_id, said, **how)
 
 
-def _in_place(control: Control, unit: int, unit_id: str, said: str, *, durable: bool) -> None:
+def _in_place(control: Control, unit: int, unit_id: str, said: str, **how: Any) -> None:
     with contextlib.suppress(FileNotFoundError):
         control.disk.unlink(unit, DECISION)
-    decision.write_decision(control, unit, unit_id, said, durable=durable)
+    decision.write_decision(control, unit, unit_id, said, **how)
 
 
 LOOSE: dict[str, tuple[object, str, Callable[..., Any], Callable[[Trial], None]]] = {

@@ -1,0 +1,162 @@
+"""What of the history is given up, and when: always the unit that was committed first.
+
+The newest ``keep`` units stay, as long as the versions they displaced occupy no more than ``keep_bytes``.
+One more reason is a new unit that would not fit on the disk. A process that still had a displaced file
+open may have written to it since: such a file is moved to ``conflicts/`` instead of being deleted.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Collection, MutableMapping
+from typing import NamedTuple
+
+from atomsync.errors import JournalError
+from atomsync.fs.cursor import Cursor
+from atomsync.fs.disk import Disk
+from atomsync.plan.step import META, Step
+from atomsync.store.conflicts import keep_aside
+from atomsync.store.control import GIVEN_UP, HISTORY, RETIRED, SLOTS, Control
+from atomsync.store.history import read_journal, units
+from atomsync.store.removal import remove_tree
+from atomsync.tree.entry import DIR, Entry, look, same_object
+from atomsync.tree.path import joined
+from atomsync.tree.scan import subtree
+
+_BLOCK_BYTES = 512  # what st_blocks counts
+
+
+class Usage(NamedTuple):
+    """What would be free if a unit were given up: of files only those that have no other name."""
+
+    bytes: int = 0
+    inodes: int = 0
+
+
+class Collected(NamedTuple):
+    """What was given up: the units, and the bytes that their versions occupied; ``left`` is how many units
+    stay."""
+
+    units: tuple[str, ...]
+    bytes: int
+    left: int
+    warnings: tuple[str, ...]
+
+
+Known = MutableMapping[str, Usage]
+"""Unit → what it was found to occupy."""
+
+
+def prune(control: Control, keep: int, keep_bytes: int | None, known: Known) -> tuple[list[str], list[str]]:
+    """Give up what is beyond the limits, first committed first; returns the ids and warnings."""
+    kept = units(control)
+    count = max(len(kept) - keep, 0)
+    if keep_bytes is not None:
+        while count < len(kept) and sum(usage(control, id, known).bytes for id in kept[count:]) > keep_bytes:
+            count += 1
+    return kept[:count], give_up(control, kept[:count])
+
+
+def oldest_for(control: Control, wanted: Usage, known: Known, needed: Collection[str] = ()) -> list[str]:
+    """The units to give up, first committed first, for ``wanted`` to become free; none if even all would not
+    do, or if one of the ``needed`` ones would be among them."""
+    found, freed, inodes = [], 0, 0
+    for unit_id in units(control):
+        if unit_id in needed:
+            break
+        found.append(unit_id)
+        one = usage(control, unit_id, known)
+        freed, inodes = freed + one.bytes, inodes + one.inodes
+        if freed >= wanted.bytes and inodes >= wanted.inodes:
+            return found
+    return []
+
+
+def give_up(control: Control, unit_ids: Collection[str]) -> list[str]:
+    """Delete these units of the history; returns warnings about late writers. Needs the lock."""
+    warnings = []
+    if unit_ids and not control.has(GIVEN_UP):
+        with control.opened(GIVEN_UP, make=True):  # first: that nothing was ever given up must never be a lie
+            control.disk.fsync(control.fd)
+    for unit_id in unit_ids:
+        warnings += _rescue_late_writes(control, unit_id)
+        with control.opened(HISTORY) as history, control.opened(RETIRED, make=True) as retired:
+            control.disk.replace(history, unit_id, retired, unit_id)
+    empty_retired(control)
+    return warnings
+
+
+def empty_retired(control: Control) -> None:
+    """Delete what may be deleted."""
+    with control.opened(RETIRED, make=True) as retired:
+        for name, _ in control.disk.scandir(retired):
+            remove_tree(control.disk, retired, name)
+
+
+def usage(control: Control, unit_id: str, known: Known) -> Usage:
+    """What the versions that a unit displaced occupy."""
+    if unit_id not in known:
+        found = Usage()
+        try:
+            with control.opened(HISTORY, unit_id, SLOTS) as slots:
+                found = _occupied(control.disk, slots)
+        except FileNotFoundError:
+            pass
+        known[unit_id] = found
+    return known[unit_id]
+
+
+def _occupied(disk: Disk, top: int) -> Usage:
+    blocks = inodes = 0
+    with Cursor(disk, top) as cursor:
+        pending = [""]
+        while pending:
+            path = pending.pop()
+            for name, found in disk.scandir(cursor.at(path)):
+                is_dir = stat.S_ISDIR(found.st_mode)
+                if is_dir or found.st_nlink == 1:
+                    blocks += found.st_blocks
+                    inodes += 1
+                if is_dir:
+                    pending.append(joined(path, name))
+    return Usage(blocks * _BLOCK_BYTES, inodes)
+
+
+def _rescue_late_writes(control: Control, unit_id: str) -> list[str]:
+    with control.opened(HISTORY, unit_id, SLOTS) as slots:
+        if not control.disk.scandir(slots):
+            return []  # it displaced nothing, as a first push: its journal may be large
+    try:
+        steps = read_journal(control, HISTORY, unit_id).steps
+    except (JournalError, FileNotFoundError) as error:
+        return [f"history/{unit_id} has no journal to read ({error}); its late writes were not looked for"]
+    warnings = []
+    with control.opened(HISTORY, unit_id, SLOTS) as slots:
+        for step in steps:
+            if step.kind == META or step.old is None or _as_displaced(control.disk, slots, step, step.old):
+                continue
+            why = f"its old version was changed after unit {unit_id} displaced it"
+            warnings.append(str(keep_aside(control, slots, step.slot, unit_id, step.path, why)))
+    return warnings
+
+
+def _as_displaced(disk: Disk, slots: int, step: Step, old: Entry) -> bool:
+    """Whether nothing is there but what was displaced. Some of it may be missing: it went back."""
+    now = look(disk, slots, step.slot)
+    if now is None or old.kind != now.kind:
+        return now is None
+    if old.kind != DIR:
+        return (now.size, now.mtime_ns) == (old.size, old.mtime_ns)
+    wanted = dict(step.displaced)
+    top = disk.open_dir(slots, step.slot)
+    try:
+        with Cursor(disk, top) as cursor:
+            for below, entry in subtree(cursor, ""):
+                want = wanted.get(joined(step.path, below))
+                if want is None or not same_object(want, entry):
+                    return False
+                if entry.kind != DIR and (entry.size, entry.mtime_ns) != (want.size, want.mtime_ns):
+                    return False
+    finally:
+        disk.close(top)
+    return True
