@@ -14,7 +14,7 @@ from atomsync.unit.reverting import restore
 @click.command(
     "restore",
     epilog="Exit status: 0 done, 1 no such unit, or the history does not go back that far, 40 locked, "
-    "52 an old version is gone; all in docs/exit-statuses.md.",
+    "53 an old version is gone; all in docs/exit-statuses.md.",
 )
 @click.argument("dst", metavar="DST")
 @click.argument("paths", metavar="[PATH]...", nargs=-1)

@@ -154,19 +154,19 @@ class Session:
                 check_collapse(plan.steps, self.control.folding)
 
     def _check_space(self, plan: Plan, source: Source | None, space: Space, needed: Collection[str]) -> None:
-        with contextlib.suppress(NoSpace):
-            check_space(plan.steps, space)
-            return
-        spared = 0
-        if source is not None:
-            with reported(f"cannot stage in {shown(self.store.path)}"):
-                spared = bytes_spared(self.stage, source, plan.steps)
         try:
-            check_space(plan.steps, space, spared)
+            check_space(plan.steps, space)
         except NoSpace:
-            self._make_room(plan, space, needed, spared)
+            spared = 0
+            if source is not None:
+                with reported(f"cannot stage in {shown(self.store.path)}"):
+                    spared = bytes_spared(self.stage, source, plan.steps)
+            try:
+                check_space(plan.steps, space, spared)
+            except NoSpace:
+                self._make_room(plan, space, spared, needed)
 
-    def _make_room(self, plan: Plan, space: Space, needed: Collection[str], spared: int) -> None:
+    def _make_room(self, plan: Plan, space: Space, spared: int, needed: Collection[str]) -> None:
         """Raises NoSpace if that cannot be helped; then nothing is given up."""
         was_locked = self.control.locked
         if not was_locked:

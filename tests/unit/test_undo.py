@@ -369,7 +369,7 @@ def test_a_version_that_somebody_wrote_into_does_not_go_back(make: Make) -> None
     world.write_into(kept(world, pushed.unit_id, "file"), b"late and longer")
     with pytest.raises(VersionGone, match="file") as refused:
         world.store().undo()
-    assert refused.value.exit_status == 52
+    assert refused.value.exit_status == 53
     assert world.tree() == NEW
     world.store().restore("@", ["gone"])  # others are not concerned
 
