@@ -53,6 +53,10 @@ def resealed(lines: list[bytes]) -> bytes:
     return body + json.dumps(end).encode() + b"\n"
 
 
+def headed(head: dict[str, Any]) -> bytes:
+    return json.dumps({"atomsync_plan": 1, **head}).encode()
+
+
 # -- carried out
 def test_a_plan_is_carried_out_as_it_was_saved(
     plan: Path, src: Path, dst: Path, atomsync: Any, assert_same_tree: Any
@@ -184,9 +188,7 @@ def test_what_changes_after_the_comparison_is_taken_for_moved_too(
 # -- the file
 def test_a_plan_reads_back_as_it_was_written() -> None:
     entry = Entry("file", 0o644, 3, T, 0, 0, "", 12, 34, T + 1)
-    changes = tuple(
-        sorted([Change("\udcff\n", None, entry), Change("", entry, entry, False), Change("b", entry, None)])
-    )
+    made = [Change("\udcff\n", None, entry), Change("", entry, entry, False), Change("b", entry, None)]
     options = {
         **dict.fromkeys(OPTIONS, False),
         "on_unstable": "skip",
