@@ -107,18 +107,15 @@ def encode(plan: SavedPlan) -> Iterator[bytes]:
         hasher.update(line)
         yield line
         count += 1
-    yield json.dumps({"changes": count - 1, "xxh3_128": hasher.hexdigest()}).encode() + b"\n"
+    yield _end(count - 1, hasher.hexdigest())
 
 
 def decode(data: bytes, name: str) -> SavedPlan:
     """Read the file ``name`` back; UsageError unless it is exactly as it was written."""
-    body, _, last = data.removesuffix(b"\n").rpartition(b"\n")
-    body += b"\n"
+    *lines, end = data.splitlines(keepends=True) or [b""]
+    if end != _end(len(lines) - 1, xxhash.xxh3_128_hexdigest(b"".join(lines))):
+        raise _bad(name, "it was cut short, or edited, or never was a plan")
     try:
-        end = json.loads(last)
-        lines = body.splitlines(keepends=True)
-        if end != {"changes": len(lines) - 1, "xxh3_128": xxhash.xxh3_128_hexdigest(body)}:
-            raise _bad(name, "it was cut short, or edited")
         head = json.loads(lines[0])
         if head.pop("atomsync_plan") != VERSION:
             raise _bad(name, "it is of another version of atomsync")
@@ -126,6 +123,10 @@ def decode(data: bytes, name: str) -> SavedPlan:
         return _checked(SavedPlan(**head, changes=changes), name)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, JournalError):
         raise _bad(name, "it is not a saved plan") from None
+
+
+def _end(changes: int, digest: str) -> bytes:
+    return json.dumps({"changes": changes, "xxh3_128": digest}).encode() + b"\n"
 
 
 def _change(fields: Any) -> Change:

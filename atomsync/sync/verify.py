@@ -78,7 +78,11 @@ class Verifier:
         try:
             for path, known, found in self._pairs(os.fsencode(after)):
                 self._progress.check()
-                self._judge(path, known, found)
+                if known is None and not self._whole and self._rows.at(path) is None:
+                    self._skip(path, UNKNOWN)
+                else:
+                    self._judge(path, known, found)
+                    self._counts["paths"] += 1
                 after = path
                 if time.monotonic() - saved > _SAVED_S:
                     position.save(self._control, self._position(after, began_ns))
@@ -144,10 +148,6 @@ class Verifier:
             self._findings.append(Finding(CLOSED, path, (), None, None, error.strerror or str(error)))
 
     def _judge(self, path: str, known: Known | None, found: Entry | None) -> None:
-        if known is None and not self._whole and self._rows.at(path) is None:
-            self._skip(path, UNKNOWN)
-            return
-        self._counts["paths"] += 1
         reads = self._is_sampled()
         if known is not None and found is not None:
             if is_judged_by_content(known, found):

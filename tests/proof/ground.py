@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import shutil
 import signal
@@ -12,9 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import atomsync
+from atomsync.cli import planfile
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.access import open_control
 from atomsync.store.recovery import CLEAN
+from atomsync.sync.applying import plan_of
+from atomsync.sync.saved import OPTIONS
 from atomsync.unit.store import open_store
 from tests.proof import judge, traced
 from tests.proof.judge import Tree
@@ -22,21 +26,26 @@ from tests.proof.scenario import Scenario
 from tests.proof.traced import Call, Ended
 
 PUSHED, PLAIN, MISSING, EARLIER = "pushed", "plain", "missing", "earlier"
+APPLY, REPAIR = "apply", "repair"
 STAGED, MIDWAY, COMMITTED = "staged", "midway", "committed"
 _AFTER = {STAGED: "old", MIDWAY: "old", COMMITTED: "new"}
+
+_DEFAULTS = {name: inspect.signature(atomsync.push).parameters[name].default for name in OPTIONS}
 
 Runner = Callable[..., Ended]
 
 
 class Setting(NamedTuple):
     """What is swept. ``dst``: it has a control directory, or none yet, or is not there, or has a unit in
-    its history that this push gives up. ``cut``: what is swept is the recovery of a push killed there."""
+    its history that this push gives up. ``cut``: what is swept is the recovery of a push killed there.
+    ``instead``: of a push, a saved plan is applied, or what was damaged after a push is repaired."""
 
     small: bool = False
     dst: str = PUSHED
     durability: str = "full"
     state_dir: bool = False
     cut: str = ""
+    instead: str = ""
 
 
 class Ground:
@@ -55,7 +64,7 @@ class Ground:
         self.new = judge.look(self.dst)
         if setting.cut:
             self._cut = _cut(pushing, setting.cut)
-        self.calls = self._learnt(self.words) if setting.cut else pushing
+        self.calls = self._learnt(self.words) if setting.cut or setting.instead else pushing
         self.command = command
 
     @property
@@ -67,6 +76,10 @@ class Ground:
         """The command that is swept."""
         if self._cut is not None:
             return [*self.command, "recover", *self._state_words(), str(self.dst)]
+        if self.setting.instead == APPLY:
+            return [*self.command, "apply", str(self.dst.parent / "plan")]
+        if self.setting.instead == REPAIR:
+            return [*self.command, "verify", "--repair", str(self.scenario.src), str(self.dst)]
         return self._push_words()
 
     @property
@@ -92,7 +105,17 @@ class Ground:
             with atomsync.open_store(self.dst).begin() as unit:
                 unit.write("earlier", b"of an earlier unit")
                 unit.commit()
+        if self.setting.instead == REPAIR and self.new:  # not while it is learnt what a push makes
+            atomsync.push(self.scenario.src, self.dst, delete=True)
+            damage(self.dst)
         old = self.look()
+        if self.setting.instead == APPLY:
+            report = atomsync.push(self.scenario.src, self.dst, delete=True, dry_run=True)
+            options = {**_DEFAULTS, "delete": True}
+            places = str(self.scenario.src), str(self.dst)
+            planfile.write(
+                str(place / "plan"), plan_of(report, *places, (), gitignore=False, options=options)
+            )
         if self._cut is not None:
             self.run(self._push_words(), *traced.inject(self._cut, "signal=KILL"))
         return old
@@ -155,8 +178,10 @@ class Ground:
         return ["--state-dir", self._state_dir] if self._state_dir else []
 
     def _options(self) -> dict[str, Any]:
-        keep = {"keep": 1} if self.setting.dst == EARLIER else {}
-        return {"durability": self.setting.durability, "state_dir": self._state_dir, **keep}
+        more: dict[str, Any] = {"keep": 1} if self.setting.dst == EARLIER else {}
+        if self.setting.instead == REPAIR:
+            more["checksum"] = True  # without it a push does not see what rotted
+        return {"durability": self.setting.durability, "state_dir": self._state_dir, **more}
 
     def _push_words(self) -> list[str]:
         keep = ["--keep", "1"] if self.setting.dst == EARLIER else []
@@ -205,3 +230,15 @@ def _cut(calls: list[Call], when: str) -> Call:
 
 def _but_for_its_time(tree: Tree) -> dict[str, object]:
     return {path: seen._replace(mtime_ns=0) if path == "" else seen for path, seen in tree.items()}
+
+
+def damage(dst: Path) -> None:
+    """What bad disks and careless operators do: one file rots, others are edited, lose their mode, or go."""
+    rotten = dst / "deep/a/b/replaced"
+    before = rotten.stat()
+    with rotten.open("r+b") as file:
+        file.write(b"ROT")
+    os.utime(rotten, ns=(before.st_atime_ns, before.st_mtime_ns))
+    (dst / "mode").chmod(0o600)
+    (dst / "made").unlink()
+    (dst / "same").write_bytes(b"edited")

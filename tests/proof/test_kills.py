@@ -17,7 +17,18 @@ import pytest
 from atomsync.cli.app import group
 from tests.proof import traced
 from tests.proof.figures import FULL, Figures, Outcome, scaled
-from tests.proof.ground import COMMITTED, EARLIER, MIDWAY, MISSING, PLAIN, STAGED, Ground, Setting
+from tests.proof.ground import (
+    APPLY,
+    COMMITTED,
+    EARLIER,
+    MIDWAY,
+    MISSING,
+    PLAIN,
+    REPAIR,
+    STAGED,
+    Ground,
+    Setting,
+)
 from tests.proof.kills import Run, deceived, failures, kills, lies, sweep
 from tests.proof.traced import MUTATING
 
@@ -35,6 +46,8 @@ SETTINGS = {
     "recover, midway": (Setting(cut=MIDWAY), 3, 25),
     "recover, small": (Setting(small=True, cut=MIDWAY), 3, 25),
     "recover, committed": (Setting(cut=COMMITTED), 2, 10),
+    "apply": (Setting(small=True, instead=APPLY), 5, 50),
+    "repair": (Setting(small=True, instead=REPAIR), 5, 50),
 }
 # The kernel's filesystem takes no part in an error that strace makes up: tmpfs stands for nearly all.
 FAILED = [
@@ -75,9 +88,10 @@ def swept(figures: Figures, layer: str, case: str, ground: Ground, runs: Sequenc
 
 def test_every_command_is_swept_or_changes_nothing() -> None:
     """Whoever adds a command that changes a destination adds it here."""
-    swept_here = {"push", "recover", "watch"}  # the last in test_watch_kills
+    swept_here = {"push", "apply", "verify", "recover", "watch"}  # the last in test_watch_kills
     harmless = {
         "status",
+        "diff",
         "selftest",  # which works in a directory of its own
         *("flush", "pause", "resume"),  # which only ask a watch; what it then does is its own
     }
