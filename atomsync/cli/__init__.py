@@ -9,9 +9,14 @@ config                ``atomsync.toml``, for ``watch``
 flush, pause, resume  what one may ask of a watch
 recover               ``atomsync recover``
 status                ``atomsync status``
+doctor                ``atomsync doctor``
 selftest              ``atomsync selftest``
+completion            ``atomsync completion``
 signals               SIGINT and SIGTERM as a wish
 render                what a person reads
+render_progress       how far an operation is
+help                  sections of options, the nearest word for a misspelt one
+say                   lines in colours
 records               what a program reads (``--json``)
 bar                   the progress bar on a terminal
 """

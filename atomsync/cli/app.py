@@ -14,7 +14,11 @@ from typing import NoReturn
 import click
 
 from atomsync.cli import records, render
+from atomsync.cli.completion import completing_places
+from atomsync.cli.help import did_you_mean, nearest_choice
 from atomsync.cli.options import Told
+from atomsync.cli.say import say
+from atomsync.cli.signals import unmoved
 from atomsync.errors import AtomSyncError, UsageError, from_oserror
 from atomsync.tree.path import shown
 
@@ -34,7 +38,9 @@ _COMMANDS = {
     "status": "Show the last unit of DST, whether one is unfinished, and its watch.",
     "diff": "Show where SRC and DST differ.",
     "verify": "Read DST again, and find what rotted, changed, went or came since it was committed.",
+    "doctor": "Look what DST's filesystem can do, and what would limit atomsync there.",
     "selftest": "Try on DST's filesystem whether it keeps what atomsync promises.",
+    "completion": "Print the script that completes commands, options and paths in a shell.",
 }
 
 
@@ -49,7 +55,15 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"atomsync.cli.{cmd_name}")
         command: click.Command = module.command
-        return command
+        return completing_places(command) if ctx.resilient_parsing else command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in _COMMANDS and not name.startswith("-"):
+            raise click.UsageError(f"No such command {name!r}.{did_you_mean(name, _COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -76,6 +90,7 @@ def group() -> None:
 
 def main() -> NoReturn:
     """The ``atomsync`` command."""
+    unmoved()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter shows its number
             stream.reconfigure(errors="backslashreplace")
@@ -94,7 +109,7 @@ def run(arguments: list[str]) -> int:
         return UsageError.exit_status
     except click.ClickException as error:
         told.as_json = told.as_json or "--json" in arguments  # the parser stopped before it came to it
-        text = shown(error.format_message())
+        text = shown(error.format_message() + nearest_choice(error))
         hint = (
             f"Try: {error.ctx.command_path} --help"
             if isinstance(error, click.UsageError) and error.ctx
@@ -126,5 +141,5 @@ def _failed(error: AtomSyncError, told: Told) -> int:
     if told.as_json:
         click.echo(records.failure(error))
     else:
-        click.echo(render.failure(error), err=True)
+        say(render.failure(error), err=True)
     return error.exit_status
