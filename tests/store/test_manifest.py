@@ -17,6 +17,7 @@ from atomsync import push
 from atomsync.errors import DiskError
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.control import HISTORY, MANIFEST
+from atomsync.store.manifest import VERSION
 from atomsync.unit.store import open_store
 
 PAGE = 4096
@@ -69,7 +70,7 @@ def is_sound(manifest: Path) -> bool:
     db = sqlite3.connect(manifest)
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        return (version, db.execute("PRAGMA quick_check").fetchall()) == (1, [("ok",)])
+        return (version, db.execute("PRAGMA quick_check").fetchall()) == (VERSION, [("ok",)])
     finally:
         db.close()
 

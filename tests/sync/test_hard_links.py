@@ -18,6 +18,7 @@ from atomsync.errors import DestinationLimit, StaleEntry
 from atomsync.store.copying import Source
 from atomsync.store.progress import Progress
 from atomsync.sync.phases import Phases
+from atomsync.sync.safety import Safety
 from atomsync.sync.settle import FAIL, settle
 from atomsync.testing import Dir, File, Killed, SimDisk, kill_at
 from tests.store.world import RULES, T, World
@@ -266,7 +267,7 @@ def push_links(world: World) -> None:
     with world.root(world.src) as at, world.unit() as unit:
         unit._turn.exclusive = True
         origin = unit.source = Source(world.disk, at)
-        settle(unit, origin, RULES._replace(hard_links=True), FAIL, Phases(Progress()))
+        settle(unit, origin, RULES._replace(hard_links=True), FAIL, Phases(Progress()), Safety())
         origin.cursor.close()
         unit.commit()
 
