@@ -113,6 +113,8 @@ _PAIR = (
     click.option(
         "-H", "--hard-links", is_flag=True, help="Names that are one file in SRC are one file in DST too."
     ),
+    click.option("-X", "--xattrs", is_flag=True, help="Keep extended attributes too: user.*, as root all."),
+    click.option("-A", "--acls", is_flag=True, help="Keep POSIX ACLs too."),
     click.option(
         "--on-unstable",
         type=click.Choice(["fail", "skip"]),

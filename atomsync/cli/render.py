@@ -252,6 +252,8 @@ def _attributes(old: Entry, new: Entry) -> Iterator[str]:
         yield f"owner {old.uid}:{old.gid} → {new.uid}:{new.gid}"
     if old.mtime_ns != new.mtime_ns:
         yield "time"
+    if old.xattrs != new.xattrs:
+        yield "extended attributes"
 
 
 def _some(texts: list[str]) -> str:

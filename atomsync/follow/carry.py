@@ -14,7 +14,7 @@ from atomsync.store.progress import Progress
 from atomsync.sync.compare import Comparison, Rules
 from atomsync.sync.look import Look
 from atomsync.sync.phases import Phases
-from atomsync.sync.push import Report, committed, opened_source, ownership
+from atomsync.sync.push import Report, attributes, committed, opened_source, ownership
 from atomsync.sync.settle import Heard, settle_look
 from atomsync.unit.store import open_store
 from atomsync.unit.work import UnitOfWork
@@ -102,6 +102,7 @@ class Carrier:
             frozenset(skipped),
             int(options.settle_s * 1e9) if resting else 0,
             options.hard_links,
+            attributes(acls=options.acls, xattrs=options.xattrs),
         )
 
     def _must_stand(self) -> None:

@@ -35,6 +35,8 @@ class WatchOptions(NamedTuple):
     filters: Filters = Filters()
     one_file_system: bool = False
     hard_links: bool = False
+    xattrs: bool = False
+    acls: bool = False
     on_unstable: str = FAIL
     durability: str = FULL
     verify: str = READBACK

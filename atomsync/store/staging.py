@@ -28,6 +28,7 @@ from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.blocks import REBASED_MIN_BYTES
 from atomsync.store.control import JOURNAL, PENDING, RETIRED, SLOTS, UNIT, Control
 from atomsync.store.copying import Job, Source, copy_file, link_file
+from atomsync.store.dressing import dress
 from atomsync.store.drift import drifted
 from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
 from atomsync.store.progress import Progress
@@ -131,14 +132,14 @@ class Stage:
         self._open_closed()
         shared = {path: content for path, content in contents.items() if isinstance(content, Shared)}
         self._drop_unwanted(wanted, kept, shared)
-        dirs: list[tuple[str, Entry]] = []
+        dirs: list[tuple[str, str, Entry]] = []
         jobs: list[Job] = []
         unstable: list[str] = []
         for path, (location, entry) in wanted.items():
             if entry.kind == DIR:
                 if path not in self.staged:
                     self._make(self.disk.mkdir, location, path)
-                dirs.append((location, entry))
+                dirs.append((path, location, entry))
                 self.staged[path] = Staged(location, entry)
             elif path in self.staged or path in shared:
                 continue
@@ -153,9 +154,12 @@ class Stage:
         unstable += self._copy([job for job in jobs if job.path not in rebased], source, progress)
         unstable += self._copy([job for job in jobs if job.path in rebased], source, progress, self.former)
         unstable += self._share(wanted, shared)
-        for location, entry in reversed(dirs):
-            fd = self.cursor.at(location)
-            self.disk.set_meta(fd, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
+        for path, location, entry in reversed(dirs):
+            if entry.xattrs:
+                dress(self.disk, *self.cursor.split(location), entry, path)
+            else:
+                fd = self.cursor.at(location)
+                self.disk.set_meta(fd, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
         return Plan(steps, plan.parents), unstable
 
     def digest_of(self, path: str) -> str:
@@ -302,7 +306,10 @@ class Stage:
     def _symlink(self, location: str, path: str, entry: Entry) -> None:
         self._make(lambda at, name: self.disk.symlink(entry.target, at, name), location, path)
         parent, name = self.cursor.split(location)
-        self.disk.set_meta_at(parent, name, entry.uid, entry.gid, None, entry.mtime_ns)
+        if entry.xattrs:
+            dress(self.disk, parent, name, entry, path)
+        else:
+            self.disk.set_meta_at(parent, name, entry.uid, entry.gid, None, entry.mtime_ns)
 
     def _from_content(self, path: str, location: str, entry: Entry, content: Content) -> Staged:
         if isinstance(content, Linked):

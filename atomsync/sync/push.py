@@ -29,6 +29,7 @@ from atomsync.sync.compare import Comparer, Rules
 from atomsync.sync.phases import Phases
 from atomsync.sync.roots import check_roots
 from atomsync.sync.settle import FAIL, Settled, settle
+from atomsync.tree.attributes import families
 from atomsync.tree.diff import Ownership
 from atomsync.tree.filters import Filters
 from atomsync.tree.path import shown
@@ -67,6 +68,8 @@ def push(
     filters: Filters | None = None,
     one_file_system: bool = False,
     hard_links: bool = False,
+    xattrs: bool = False,
+    acls: bool = False,
     on_unstable: str = FAIL,
     durability: str = "full",
     verify: str = "readback",
@@ -86,7 +89,7 @@ def push(
     phases = Phases(progress or Progress())
     disk = PosixDisk()
     rules = Rules((filters or Filters()).anew(), ownership(), delete, checksum, one_file_system)
-    rules = rules._replace(hard_links=hard_links)
+    rules = rules._replace(hard_links=hard_links, attributes=attributes(acls=acls, xattrs=xattrs))
     with opened_source(disk, src) as origin:
         if dry_run:
             return _dry_run(disk, origin, dst, state, rules, phases)
@@ -169,6 +172,11 @@ def _opened(disk: Disk, path: str) -> Iterator[int]:
         yield fd
     finally:
         disk.close(fd)
+
+
+def attributes(*, acls: bool, xattrs: bool) -> str:
+    """The families of extended attributes that count, being who we are."""
+    return families(acls=acls, xattrs=xattrs, root=os.geteuid() == 0)
 
 
 def ownership() -> Ownership:

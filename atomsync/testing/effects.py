@@ -10,6 +10,7 @@ from __future__ import annotations
 import stat
 from collections import Counter
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 ROOT = 1
@@ -50,15 +51,16 @@ class Inode(NamedTuple):
     names: Mapping[str, int]
     home: tuple[int, str]
     links: int
+    xattrs: Mapping[str, bytes] = MappingProxyType({})
 
     def changed(self, when: int, data: bytes, names: Mapping[str, int]) -> Inode:
         """With other content, and with the times that a change of content gives."""
-        kind, number, mode, uid, gid, mtime_ns, ctime_ns, decided_ns, _, _, home, links = self
+        kind, number, mode, uid, gid, mtime_ns, ctime_ns, decided_ns, _, _, home, links, xattrs = self
         if when > decided_ns:
             mtime_ns = decided_ns = when
         ctime_ns = max(when, ctime_ns)
         return Inode(
-            kind, number, mode, uid, gid, mtime_ns, ctime_ns, decided_ns, data, names, home, links
+            kind, number, mode, uid, gid, mtime_ns, ctime_ns, decided_ns, data, names, home, links, xattrs
         )  # _replace would take three times as long
 
     def stat(self) -> SimStat:
@@ -152,6 +154,22 @@ class Attributes(NamedTuple):
         )
 
 
+class Extended(NamedTuple):
+    """One extended attribute of an inode set, or removed by None."""
+
+    when: int
+    serial: int
+    name: str
+    value: bytes | None
+
+    def apply(self, state: State, torn: bytes | None = None) -> None:
+        inode = state[self.serial]
+        xattrs = {name: value for name, value in inode.xattrs.items() if name != self.name}
+        if self.value is not None:
+            xattrs[self.name] = self.value
+        state[self.serial] = inode._replace(xattrs=xattrs, ctime_ns=max(self.when, inode.ctime_ns))
+
+
 class Write(NamedTuple):
     """Bytes at an offset. ``torn``, if given, is what survives in their place: see ``crash.damaged``."""
 
@@ -181,7 +199,7 @@ class Cut(NamedTuple):
         state[self.serial] = inode.changed(self.when, data, {})
 
 
-Effect = Naming | Attributes | Write | Cut
+Effect = Naming | Attributes | Extended | Write | Cut
 DATA = (Write, Cut)  # the effects on the bytes of files; the others are metadata
 
 

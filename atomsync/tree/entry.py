@@ -1,7 +1,8 @@
 """One path's kind, mode, size, mtime, owner, link target, identity and digest.
 
-A named tuple, because a scan makes one for every path: the first seven fields are what a user sees of
-it, so two entries look the same when ``a[:SEEN] == b[:SEEN]``; the rest tells which inode it is.
+A named tuple, because a scan makes one for every path: the first eight fields are what a user sees of
+it, so two entries look the same when ``a[:SEEN] == b[:SEEN]``; the rest tells which inode it is. All of
+them but the extended attributes come with an lstat: ``a[:PLAIN]``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple, TypeGuard
 from atomsync.fs.disk import Disk, Stat
 
 FILE, DIR, LINK, OTHER = "file", "dir", "link", "other"
-SEEN = 7
+PLAIN, SEEN = 7, 8
 SHARED = "shared"
 """The digest of a second name of a file, until it is known which file that is."""
 OPEN_BITS = 0o300  # what its owner needs to change the names in a directory
@@ -29,7 +30,8 @@ _SPECIAL = {
 class Entry(NamedTuple):
     """``size`` in bytes (0 unless a file); ``mode`` the lower 12 bits; times in ns since the epoch.
 
-    ``generation`` is 0 and ``digest`` (hexadecimal xxh3-128) is "" where unknown.
+    ``xattrs`` is a text (see ``attributes``), "" if nobody asked. ``generation`` is 0 and ``digest``
+    (hexadecimal xxh3-128) is "" where unknown.
     """
 
     kind: str
@@ -39,6 +41,7 @@ class Entry(NamedTuple):
     uid: int
     gid: int
     target: str
+    xattrs: str = ""
     ino: int = 0
     dev: int = 0
     ctime_ns: int = 0
@@ -58,6 +61,7 @@ def entry_of(found: Stat, target: str = "") -> Entry:
         found.st_uid,
         found.st_gid,
         target,
+        "",
         found.st_ino,
         found.st_dev,
         found.st_ctime_ns,
@@ -95,11 +99,11 @@ def same_object(one: Entry, other: Entry) -> bool:
 
 
 def untouched(expected: Entry, found: Entry) -> bool:
-    """The same inode with the content and attributes it had. ctime is left out: a rename changes it.
+    """The same inode with the content, mode, owner and times it had. ctime is left out: a rename changes it.
 
     A directory's mtime counts too: it changes when a name in it does.
     """
-    return same_object(expected, found) and expected[:SEEN] == found[:SEEN]
+    return same_object(expected, found) and expected[:PLAIN] == found[:PLAIN]
 
 
 def is_closed(entry: Entry | None) -> TypeGuard[Entry]:
