@@ -103,6 +103,7 @@ class Carrier:
             int(options.settle_s * 1e9) if resting else 0,
             options.hard_links,
             attributes(acls=options.acls, xattrs=options.xattrs),
+            options.archive,
         )
 
     def _must_stand(self) -> None:

@@ -37,6 +37,8 @@ class Stat(Protocol):
         """What the file occupies, in units of 512 bytes whatever the filesystem."""
 
     @property
+    def st_rdev(self) -> int: ...
+    @property
     def st_mtime_ns(self) -> int: ...
     @property
     def st_ctime_ns(self) -> int: ...
@@ -110,6 +112,9 @@ class Disk(Protocol):
         """Make a directory with mode 0700."""
 
     def symlink(self, target: str, at: int, name: str) -> None: ...
+    def node(self, at: int, name: str, kind: int, device: int) -> None:
+        """Make a FIFO, a socket or (``device``: its number) a device node with mode 0600."""
+
     def link(self, at: int, name: str, to: int, new_name: str) -> None: ...
     def exchange(self, at: int, name: str, to: int, other: str) -> None:
         """Swap two existing names in one step, whatever their types (RENAME_EXCHANGE)."""

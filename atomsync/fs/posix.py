@@ -150,6 +150,9 @@ class PosixDisk:
     def symlink(self, target: str, at: int, name: str) -> None:
         os.symlink(target, name, dir_fd=at)
 
+    def node(self, at: int, name: str, kind: int, device: int) -> None:
+        os.mknod(name, kind | 0o600, device, dir_fd=at)
+
     def link(self, at: int, name: str, to: int, new_name: str) -> None:
         os.link(name, new_name, src_dir_fd=at, dst_dir_fd=to, follow_symlinks=False)
 

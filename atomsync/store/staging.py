@@ -33,7 +33,7 @@ from atomsync.store.drift import drifted
 from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
 from atomsync.store.progress import Progress
 from atomsync.store.removal import remove_tree
-from atomsync.tree.entry import DIR, FILE, Entry, is_closed, look, untouched
+from atomsync.tree.entry import DIR, FILE, LINK, Entry, is_closed, look, node_of, untouched
 from atomsync.tree.path import shown
 
 NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -148,7 +148,7 @@ class Stage:
             elif entry.kind == FILE:
                 jobs.append(Job(path, location, entry))
             else:
-                self._symlink(location, path, entry)
+                self._make_other(location, path, entry)
                 self.staged[path] = Staged(location, entry)
         rebased = self._rebased(steps)
         unstable += self._copy([job for job in jobs if job.path not in rebased], source, progress)
@@ -303,13 +303,18 @@ class Stage:
         except OSError as error:
             raise cannot_stage(error, f"cannot stage {shown(path)}", path) from None
 
-    def _symlink(self, location: str, path: str, entry: Entry) -> None:
-        self._make(lambda at, name: self.disk.symlink(entry.target, at, name), location, path)
+    def _make_other(self, location: str, path: str, entry: Entry) -> None:
+        """A symbolic link or a special file."""
+        if entry.kind == LINK:
+            self._make(lambda at, name: self.disk.symlink(entry.target, at, name), location, path)
+        else:
+            self._make(lambda at, name: self.disk.node(at, name, *node_of(entry.target)), location, path)
         parent, name = self.cursor.split(location)
         if entry.xattrs:
             dress(self.disk, parent, name, entry, path)
         else:
-            self.disk.set_meta_at(parent, name, entry.uid, entry.gid, None, entry.mtime_ns)
+            mode = None if entry.kind == LINK else entry.mode
+            self.disk.set_meta_at(parent, name, entry.uid, entry.gid, mode, entry.mtime_ns)
 
     def _from_content(self, path: str, location: str, entry: Entry, content: Content) -> Staged:
         if isinstance(content, Linked):

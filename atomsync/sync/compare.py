@@ -23,7 +23,7 @@ from atomsync.store.staging import Content
 from atomsync.sync.links import Links
 from atomsync.tree.attributes import TEXT_MAX, attributes_at
 from atomsync.tree.diff import Ownership, diff
-from atomsync.tree.entry import DIR, FILE, OTHER, SEEN, Entry, entry_of, special_name
+from atomsync.tree.entry import DIR, FILE, OTHER, SEEN, Entry, entry_of, is_device
 from atomsync.tree.filters import GITIGNORE, Filters
 from atomsync.tree.path import is_reserved, joined, shown
 from atomsync.tree.racy import may_be_racy
@@ -37,7 +37,7 @@ class Rules(NamedTuple):
     """What is in scope and what counts as a difference. ``skipped`` paths are left alone on both sides;
     with ``rest_ns`` so are source files that changed less than that before the scan. ``hard_links``: which
     names are one file counts; ``attributes``: which families of extended attributes do (see the text of
-    ``tree.attributes``), or ""."""
+    ``tree.attributes``), or "". ``specials``: FIFOs, sockets and, as root, devices are in scope too."""
 
     filters: Filters
     ownership: Ownership
@@ -48,6 +48,7 @@ class Rules(NamedTuple):
     rest_ns: int = 0
     hard_links: bool = False
     attributes: str = ""
+    specials: bool = False
 
 
 class Comparison(NamedTuple):
@@ -230,8 +231,9 @@ class Comparer:
                 del want[name]
                 have.pop(name, None)
         for name in [name for name, entry in want.items() if entry.kind == OTHER]:
-            kind = special_name(self.source.disk.lstat(self.source.at(path), name).st_mode)
-            self.result.left_out[joined(path, name)] = kind
+            if rules.specials and (rules.ownership.everybody or not is_device(want[name])):
+                continue
+            self.result.left_out[joined(path, name)] = want[name].target.rstrip("0123456789: ")
             del want[name]
             have.pop(name, None)
 

@@ -67,6 +67,7 @@ def push(
     checksum: bool = False,
     filters: Filters | None = None,
     one_file_system: bool = False,
+    specials: bool = False,
     hard_links: bool = False,
     xattrs: bool = False,
     acls: bool = False,
@@ -89,7 +90,9 @@ def push(
     phases = Phases(progress or Progress())
     disk = PosixDisk()
     rules = Rules((filters or Filters()).anew(), ownership(), delete, checksum, one_file_system)
-    rules = rules._replace(hard_links=hard_links, attributes=attributes(acls=acls, xattrs=xattrs))
+    rules = rules._replace(
+        hard_links=hard_links, attributes=attributes(acls=acls, xattrs=xattrs), specials=specials
+    )
     with opened_source(disk, src) as origin:
         if dry_run:
             return _dry_run(disk, origin, dst, state, rules, phases)

@@ -27,6 +27,7 @@ class SimStat(NamedTuple):
     st_gid: int
     st_size: int
     st_blocks: int
+    st_rdev: int
     st_mtime_ns: int
     st_ctime_ns: int
 
@@ -74,6 +75,7 @@ class Inode(NamedTuple):
             self.gid,
             _BLOCK if self.kind == DIRECTORY else len(self.data),
             -(-len(self.data) // _BLOCK) * (_BLOCK // 512),
+            0,
             self.mtime_ns,
             self.ctime_ns,
         )

@@ -296,6 +296,10 @@ class SimDisk:
             raise error(errno.ENAMETOOLONG if data else errno.ENOENT, target)
         self._made(at, name, SYMLINK, 0o777, data)
 
+    def node(self, at: int, name: str, kind: int, device: int) -> None:
+        self._vacant(at, name)
+        raise error(errno.EPERM, name)
+
     def link(self, at: int, name: str, to: int, new_name: str) -> None:
         self._enter("link", name, new_name)
         serial = self._child(self._directory(at), name)

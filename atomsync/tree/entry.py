@@ -7,6 +7,7 @@ them but the extended attributes come with an lstat: ``a[:PLAIN]``.
 
 from __future__ import annotations
 
+import os
 import stat
 from typing import NamedTuple, TypeGuard
 
@@ -25,10 +26,12 @@ _SPECIAL = {
     stat.S_IFCHR: "character device",
     stat.S_IFBLK: "block device",
 }
+_DEVICES = {stat.S_IFCHR, stat.S_IFBLK}
 
 
 class Entry(NamedTuple):
     """``size`` in bytes (0 unless a file); ``mode`` the lower 12 bits; times in ns since the epoch.
+    ``target`` is the text of a symbolic link; of a special file it says what that is (see ``node_of``).
 
     ``xattrs`` is a text (see ``attributes``), "" if nobody asked. ``generation`` is 0 and ``digest``
     (hexadecimal xxh3-128) is "" where unknown.
@@ -53,6 +56,8 @@ def entry_of(found: Stat, target: str = "") -> Entry:
     """The entry of an lstat result; ``target`` is the text of a symbolic link."""
     mode = found.st_mode
     kind = _KINDS.get(mode >> 12, OTHER)
+    if kind is OTHER:
+        target = _node_text(found)
     return Entry(
         kind,
         mode & 0o7777,
@@ -109,6 +114,29 @@ def untouched(expected: Entry, found: Entry) -> bool:
 def is_closed(entry: Entry | None) -> TypeGuard[Entry]:
     """Whether this is a directory whose owner may not change the names in it."""
     return entry is not None and entry.kind == DIR and entry.mode & OPEN_BITS != OPEN_BITS
+
+
+def _node_text(found: Stat) -> str:
+    name = special_name(found.st_mode)
+    if stat.S_IFMT(found.st_mode) not in _DEVICES:
+        return name
+    return f"{name} {os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+
+
+def node_of(target: str) -> tuple[int, int]:
+    """What ``Disk.node`` wants, of a special file's text, such as "FIFO" or "block device 8:1"."""
+    for kind, name in _SPECIAL.items():
+        if target == name:
+            return kind, 0
+        if kind in _DEVICES and target.startswith(name + " "):
+            major, _, minor = target[len(name) :].partition(":")
+            return kind, os.makedev(int(major), int(minor))
+    raise ValueError(target)
+
+
+def is_device(entry: Entry) -> bool:
+    """Whether this is a device node: only root may make them."""
+    return entry.kind == OTHER and ":" in entry.target
 
 
 def special_name(mode: int) -> str:
