@@ -264,7 +264,7 @@ _HINTS = {
     "kernel did, after a disk error: see the system log (dmesg).",
     **dict.fromkeys(_DYING, "The disk reported an error: see the system log (dmesg)."),
     errno.EACCES: "Check owner and permission bits, or leave the path out with --exclude.",
-    errno.EPERM: "Check the owner, and lsattr for an immutable or append-only flag.",
+    errno.EPERM: "Check the owner, and lsattr for an immutable or append-only flag (chattr -i, chattr -a).",
     errno.ENAMETOOLONG: "Shorten the name, or leave it out with --exclude.",
     errno.EFBIG: "Raise the limit on file sizes (ulimit -f), or leave it out with --exclude.",
     errno.EXDEV: "A mount point or subvolume is in the way; push it as a destination of its own.",

@@ -184,7 +184,21 @@ _PAIR = (
     *_PATTERNS,
     *_SOURCE,
     click.option(
+        "-a",
+        "--archive",
+        is_flag=True,
+        help="Take in FIFOs, sockets and, as root, devices. The rest of rsync's -a is always on.",
+    ),
+    click.option(
         "-H", "--hard-links", is_flag=True, help="Names that are one file in SRC are one file in DST too."
+    ),
+    click.option("-X", "--xattrs", is_flag=True, help="Keep extended attributes too: user.*, as root all."),
+    click.option("-A", "--acls", is_flag=True, help="Keep POSIX ACLs too."),
+    click.option(
+        "--numeric-ids",
+        is_flag=True,
+        expose_value=False,
+        help="Accepted for rsync's sake: on one machine, names and numbers of owners are the same.",
     ),
     "Safety",
     click.option(

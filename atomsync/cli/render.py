@@ -288,6 +288,8 @@ def _attributes(old: Entry, new: Entry, *, content: bool) -> Iterator[str]:
         yield f"owner {old.uid}:{old.gid} → {new.uid}:{new.gid}"
     if old.mtime_ns != new.mtime_ns:
         yield "time"
+    if old.xattrs != new.xattrs:
+        yield "extended attributes"
 
 
 def some(texts: list[str]) -> str:

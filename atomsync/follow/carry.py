@@ -17,7 +17,7 @@ from atomsync.sync.compare import Comparison, Rules
 from atomsync.sync.hooks import Place, check_hooks, listeners
 from atomsync.sync.known import about, check_known, check_store
 from atomsync.sync.look import Look
-from atomsync.sync.origin import opened_source, ownership
+from atomsync.sync.origin import attributes, opened_source, ownership
 from atomsync.sync.phases import Phases
 from atomsync.sync.push import committed, followed, later
 from atomsync.sync.report import Report
@@ -137,6 +137,8 @@ class Carrier:
             int(options.settle_s * 1e9) if resting else 0,
             options.touch,
             options.hard_links,
+            attributes(acls=options.acls, xattrs=options.xattrs),
+            options.archive,
         )
 
     def _must_stand(self) -> None:

@@ -36,7 +36,10 @@ class WatchOptions(NamedTuple):
     checksum: bool = False
     filters: Filters = Filters()
     one_file_system: bool = False
+    archive: bool = False
     hard_links: bool = False
+    xattrs: bool = False
+    acls: bool = False
     on_unstable: str = FAIL
     durability: str = FULL
     verify: str = READBACK

@@ -11,6 +11,7 @@ Nothing is durable before ``fsync`` or ``syncfs`` returned: not the bytes, not t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 
@@ -35,6 +36,8 @@ class Stat(Protocol):
     def st_blocks(self) -> int:
         """What the file occupies, in units of 512 bytes whatever the filesystem."""
 
+    @property
+    def st_rdev(self) -> int: ...
     @property
     def st_mtime_ns(self) -> int: ...
     @property
@@ -114,6 +117,9 @@ class Disk(Protocol):
         """Make a directory with mode 0700."""
 
     def symlink(self, target: str, at: int, name: str) -> None: ...
+    def node(self, at: int, name: str, kind: int, device: int) -> None:
+        """Make a FIFO, a socket or (``device``: its number) a device node with mode 0600."""
+
     def link(self, at: int, name: str, to: int, new_name: str) -> None: ...
     def exchange(self, at: int, name: str, to: int, other: str) -> None:
         """Swap two existing names in one step, whatever their types (RENAME_EXCHANGE)."""
@@ -136,6 +142,17 @@ class Disk(Protocol):
     ) -> None:
         """Of a name, never through a link. ``mode`` must be None for a symbolic link. With ``ino``,
         ESTALE if the name leads to another inode by now: it may be a hard link to anything."""
+
+    # -- extended attributes, POSIX ACLs among them
+    def xattr_names(self, at: int, name: str) -> list[str]:
+        """Of a name, or of the directory itself as "."; empty where the filesystem has none."""
+
+    def xattr(self, at: int, name: str, attribute: str) -> bytes:
+        """The value of one of them; ENODATA if it is not there."""
+
+    def set_xattrs(self, at: int, name: str, changes: Mapping[str, bytes | None], ino: int = 0) -> None:
+        """Set each to its value, or remove it if that is None, in order; those before one that fails are
+        done, and ``filename`` of the error is its name. ``ino`` as for ``set_meta_at``."""
 
     # -- durability and exclusion
     def fsync(self, fd: int) -> None:

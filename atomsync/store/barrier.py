@@ -14,11 +14,12 @@ from collections.abc import Iterable
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.control import PENDING, PREPARED, Control
-from atomsync.tree.entry import DIR, FILE, LINK, look_deep, same_object
+from atomsync.tree.entry import DIR, FILE, LINK, OTHER, look_deep, same_object
 from atomsync.tree.path import parent_of
 
 FULL, NONE = "full", "none"
 _SMALL_UNIT_MAX = 8
+_UNOPENED = {LINK, OTHER}  # a symbolic link cannot be, and opening a device may do anything
 
 
 def staged_is_durable(
@@ -80,9 +81,9 @@ def _by_syncfs(control: Control, steps: list[Step]) -> bool:
     size = 0
     for step in steps:
         size += step.kind != META and 1 + len(step.inside)
-        if size > _SMALL_UNIT_MAX or LINK in (step.new and step.new.kind, step.old and step.old.kind):
-            return True  # a symbolic link cannot be opened, so nothing else syncs its own time
-    return any(entry.kind == LINK for step in steps for _, entry in step.inside)
+        if size > _SMALL_UNIT_MAX or _UNOPENED & {step.new and step.new.kind, step.old and step.old.kind}:
+            return True  # what cannot be opened is synced by nothing else
+    return any(entry.kind in _UNOPENED for step in steps for _, entry in step.inside)
 
 
 def _fsync_file(cursor: Cursor, location: str) -> None:

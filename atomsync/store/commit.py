@@ -19,6 +19,7 @@ from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
 from atomsync.store.barrier import NONE, swaps_are_durable
 from atomsync.store.control import JOURNAL, UNIT, Control
 from atomsync.store.decision import ABORT, write_decision
+from atomsync.store.dressing import attributes_of, change_attributes
 from atomsync.store.drift import drifted
 from atomsync.store.opening import make_writable, restore_modes
 from atomsync.store.seal import SealedUnit, check_content, look_at
@@ -27,6 +28,7 @@ from atomsync.store.swapping import move, swap
 from atomsync.store.undo import roll_back, same_subtree, set_seen
 from atomsync.tree.entry import DIR, Entry, is_closed, look, same_object, untouched
 from atomsync.tree.path import shown
+from atomsync.tree.xattrs import attributes_at, decode
 
 _DRIFT = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.ESTALE}
 
@@ -119,6 +121,10 @@ def _set_meta(control: Control, step: Step, new: Entry) -> None:
         same = untouched(old, now)
     if not same:
         raise drifted(step.path)
+    if new.xattrs and new.xattrs != old.xattrs:
+        if attributes_of(control, step.path, old.xattrs) != old.xattrs:
+            raise drifted(step.path, "its extended attributes were changed")
+        change_attributes(control, step.path, new, old.ino)
     set_seen(control, step.path, new, old.ino)
 
 
@@ -137,6 +143,8 @@ def _check_displaced(control: Control, slots: int, steps: tuple[Step, ...]) -> N
             found = found._replace(mtime_ns=old.mtime_ns)
         if not untouched(old, found):
             raise drifted(step.path)
+        if old.xattrs and attributes_at(control.disk, slots, step.slot, decode(old.xattrs)[0]) != old.xattrs:
+            raise drifted(step.path, "its extended attributes were changed")
         check_content(control.disk, slots, step.slot, step.path, old)
         if old.kind == DIR and not same_subtree(
             control.disk, slots, step.slot, step.path, step.displaced, inodes=True

@@ -26,6 +26,7 @@ from atomsync.store.blocks import (
     is_sparse,
     mismatch,
 )
+from atomsync.store.dressing import dress
 from atomsync.store.progress import Progress
 from atomsync.tree.entry import Entry, entry_of
 from atomsync.tree.path import shown
@@ -114,7 +115,10 @@ def copy_file(
             else:
                 digest = _transfer(*what)
             if digest is not None and _is(disk.fstat(reading), entry):
-                target.set_meta(writing, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
+                if entry.xattrs:
+                    dress(target, at, slot, entry, path)
+                else:
+                    target.set_meta(writing, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
                 whole = True
         finally:
             target.close(writing)

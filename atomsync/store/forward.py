@@ -15,11 +15,12 @@ from collections.abc import Iterator, Sequence
 from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.conflicts import Conflict, keep_aside
 from atomsync.store.control import Control
+from atomsync.store.dressing import change_attributes
 from atomsync.store.opening import make_writable, restore_modes
 from atomsync.store.seal import look_at
 from atomsync.store.swapping import move, settle, swap
 from atomsync.store.undo import between, decided_anew, keep_stranded, same_subtree, set_seen
-from atomsync.tree.entry import DIR, OPEN_BITS, SEEN, Entry, is_closed, look_deep, same_object, untouched
+from atomsync.tree.entry import DIR, OPEN_BITS, PLAIN, Entry, is_closed, look_deep, same_object, untouched
 
 NOTHING, MOVE_IN, SWAP, MOVE_OUT, LEAVE = "nothing", "move in", "swap", "move out", "leave"
 DROP_SLOT, DROP_PATH = "drop the slot's name", "drop the path's name"
@@ -100,7 +101,9 @@ def _set_meta(control: Control, step: Step, old: Entry, new: Entry) -> Iterator[
     if now is not None and is_closed(old) and now.mode == old.mode | OPEN_BITS:
         now = now._replace(mode=old.mode)  # it was us who opened it, for the swaps
     if now is not None and same_object(old, now) and between(old, now, new):
-        if now[:SEEN] != new[:SEEN]:
+        if new.xattrs:
+            change_attributes(control, step.path, new, old.ino)
+        if now[:PLAIN] != new[:PLAIN] or new.xattrs:
             set_seen(control, step.path, new, old.ino)
     else:
         yield Conflict(step.path, step.path, "it was changed by someone else; left so")

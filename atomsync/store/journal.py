@@ -27,8 +27,9 @@ from atomsync.errors import JournalError
 from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Members, Step
 from atomsync.store.about import ABOUT_MAX_BYTES, About, is_about, is_text
 from atomsync.store.unit_id import is_unit_id
-from atomsync.tree.entry import DIR, FILE, LINK, OTHER, Entry
+from atomsync.tree.entry import DIR, FILE, LINK, OTHER, PLAIN, SEEN, Entry
 from atomsync.tree.path import ancestors, is_reserved
+from atomsync.tree.xattrs import decode as decode_attributes
 
 MAGIC, VERSION = b"atsj", 1
 BEGIN, STEP, INSIDE, DISPLACED, END, COMMIT, PREPARED, ABOUT = 1, 2, 3, 4, 5, 6, 7, 8
@@ -38,6 +39,7 @@ _PAYLOAD_MAX_BYTES = 1 << 20
 JOURNAL_MAX_BYTES = 1 << 30
 _ENTRY_BYTES = 256  # more than the numbers of an entry take
 COMMIT_SPACE_BYTES = 64
+_ENTRY_FIELDS = 12  # and one more where extended attributes were asked for
 _KINDS = {FILE, DIR, LINK, OTHER}
 _OWNERS = (-1, (1 << 32) - 1)  # -1: left as it is
 _TIMES = (-(10**9 << 63), (10**9 << 63) - 1)  # in ns, of a time_t of 64 bits
@@ -93,10 +95,11 @@ def encode(header: Header, steps: tuple[Step, ...]) -> tuple[bytearray, int, byt
     if header.about:
         put(ABOUT, dict(header.about))
     for step in steps:
-        put(STEP, step._replace(inside=(), displaced=()))
+        old, new = written_entry(step.old), written_entry(step.new)
+        put(STEP, step._replace(old=old, new=new, inside=(), displaced=()))
         for kind, members in ((INSIDE, step.inside), (DISPLACED, step.displaced)):
             for chunk in _chunks(members):
-                put(kind, chunk)
+                put(kind, [(path, written_entry(entry)) for path, entry in chunk])
     put(END, len(steps))
     offset = len(out)
     out.extend(bytes(COMMIT_SPACE_BYTES))
@@ -265,12 +268,25 @@ def checked_path(path: object) -> str:
     return path
 
 
+def written_entry(entry: Entry | None) -> Any:
+    """An entry as ``checked_entry`` reads it: extended attributes, which few have, stand at the end."""
+    if entry is None:
+        return None
+    fields = (*entry[:PLAIN], *entry[SEEN:])
+    return (*fields, entry.xattrs) if entry.xattrs else fields
+
+
 def checked_entry(fields: Any) -> Entry | None:
     """An entry as it was read, None for None; TypeError for anything that is none."""
     if fields is None:
         return None
-    entry = Entry(*fields)
-    numbers = (*entry[1:6], *entry[7:11])
+    if not isinstance(fields, list) or len(fields) not in (_ENTRY_FIELDS, _ENTRY_FIELDS + 1):
+        raise TypeError
+    xattrs = fields[_ENTRY_FIELDS] if len(fields) > _ENTRY_FIELDS else ""
+    entry = Entry._make((*fields[:PLAIN], xattrs, *fields[PLAIN:_ENTRY_FIELDS]))
+    if xattrs != "" and (not is_text(xattrs) or not decode_attributes(xattrs)):
+        raise TypeError
+    numbers = (*entry[1:6], *entry[SEEN:-1])
     if entry.kind not in _KINDS or not is_text(entry.target) or not isinstance(entry.digest, str):
         raise TypeError
     for value, (least, most) in zip(numbers, _RANGES):
@@ -283,10 +299,14 @@ def _chunks(members: Members) -> Iterator[Members]:
     """Cut so that a frame stays below its greatest size, however long the paths."""
     start = size = 0
     for here, (path, entry) in enumerate(members):
-        size += _ENTRY_BYTES + 6 * (len(path) + len(entry.target))  # JSON writes up to 6 bytes a character
+        # JSON writes up to 6 bytes a character
+        takes = _ENTRY_BYTES + 6 * (len(path) + len(entry.target))
+        if entry.xattrs:
+            takes += len(json.dumps(entry.xattrs))
+        size += takes
         if size > _PAYLOAD_MAX_BYTES:
             yield members[start:here]
-            start, size = here, _ENTRY_BYTES + 6 * (len(path) + len(entry.target))
+            start, size = here, takes
     if start < len(members):
         yield members[start:]
 

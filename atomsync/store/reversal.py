@@ -20,7 +20,7 @@ from atomsync.store.progress import Progress
 from atomsync.store.seal import look_at
 from atomsync.store.versions import Kept, Past, digests
 from atomsync.tree.diff import Ownership
-from atomsync.tree.entry import DIR, FILE, LINK, SEEN, Entry, same_object
+from atomsync.tree.entry import DIR, FILE, LINK, PLAIN, SEEN, Entry, same_object
 from atomsync.tree.path import ancestors, parent_of, shown
 from atomsync.tree.scan import subtree
 
@@ -189,7 +189,7 @@ class _Thinking:
     def _change_attributes(self, path: str, past: Past, before: Entry, now: Entry) -> None:
         if past.after is not None and past.after.mtime_ns != now.mtime_ns:
             before = before._replace(mtime_ns=now.mtime_ns)  # it was written since
-        new = self._new(before._replace(size=now.size), now)
+        new = self._new(before._replace(size=now.size, xattrs=""), now)  # others come with another inode
         if new[:SEEN] == now[:SEEN]:
             return
         alone = self._control.disk.lstat(*self._control.tree.split(path)).st_nlink == 1
@@ -205,7 +205,7 @@ class _Thinking:
             if there is None or not same_object(went, there):
                 continue
             if (went.size, went.mtime_ns) == (there.size, there.mtime_ns):
-                self._contents[path] = kept._replace(linked=there[:SEEN] == new[:SEEN])
+                self._contents[path] = kept._replace(linked=there[:PLAIN] == new[:PLAIN])
                 self._changes[path] = Change(path, now, new)
                 return
         self._gone.append(path)

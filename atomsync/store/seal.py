@@ -18,6 +18,7 @@ from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.barrier import NONE, staged_is_durable
 from atomsync.store.control import HISTORY, JOURNAL, PREPARED, RETIRED, UNIT, Control
 from atomsync.store.copying import digest_file
+from atomsync.store.dressing import attributes_of
 from atomsync.store.drift import drifted
 from atomsync.store.journal import JOURNAL_MAX_BYTES, Header, encode
 from atomsync.store.progress import Progress
@@ -97,17 +98,22 @@ def _deep(control: Control, stage: Stage, step: Step, time_step_ns: int) -> Step
         now = look_at(control.tree, step.path)
         if now is None or not untouched(old, now):
             raise drifted(step.path)
-        old = now._replace(digest=old.digest)
+        if old.xattrs and attributes_of(control, step.path, old.xattrs) != old.xattrs:
+            raise drifted(step.path, "its extended attributes were changed")
+        old = now._replace(digest=old.digest, xattrs=old.xattrs)
     elif look_at(control.tree, step.path) is not None:
         raise drifted(step.path)
     if step.kind == META:
+        if old is not None and new is not None and new.xattrs and not old.xattrs:
+            old = old._replace(xattrs=attributes_of(control, step.path, new.xattrs))
         if old is not None:
             check_content(control.disk, *control.tree.split(step.path), step.path, old)
         return step._replace(old=old, new=new and _rounded(new, time_step_ns))
     if step.kind != REMOVE:
         found = look_deep(control.disk, stage.slots, step.slot)
         assert found is not None, "a staged step has something in its slot"
-        new = found._replace(digest=stage.digest_of(step.path))
+        assert new is not None
+        new = found._replace(digest=stage.digest_of(step.path), xattrs=new.xattrs)
     inside = tuple([(path, _sealed(entry, stage.digest_of(path))) for path, entry in step.inside])
     if time_step_ns != 1:
         inside = tuple([(path, _rounded(entry, time_step_ns)) for path, entry in inside])

@@ -28,13 +28,14 @@ from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.blocks import REBASED_MIN_BYTES
 from atomsync.store.control import JOURNAL, PENDING, RETIRED, SLOTS, UNIT, Control
 from atomsync.store.copying import Job, Source, copy_file, link_file
+from atomsync.store.dressing import dress
 from atomsync.store.drift import drifted
 from atomsync.store.kept import KeptObjects, version_gone
 from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
 from atomsync.store.progress import Progress
 from atomsync.store.removal import remove_tree
 from atomsync.store.versions import Kept
-from atomsync.tree.entry import DIR, FILE, SEEN, Entry, is_closed, look, untouched
+from atomsync.tree.entry import DIR, FILE, LINK, PLAIN, Entry, is_closed, look, node_of, untouched
 from atomsync.tree.path import shown
 
 NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -134,14 +135,14 @@ class Stage:
         self._open_closed()
         shared = {path: content for path, content in contents.items() if isinstance(content, Shared)}
         self._drop_unwanted(wanted, kept, shared)
-        dirs: list[tuple[str, Entry]] = []
+        dirs: list[tuple[str, str, Entry]] = []
         jobs: list[Job] = []
         unstable: list[str] = []
         for path, (location, entry) in wanted.items():
             if entry.kind == DIR:
                 if path not in self.staged:
                     self._make(self.disk.mkdir, location, path)
-                dirs.append((location, entry))
+                dirs.append((path, location, entry))
                 self.staged[path] = Staged(location, entry)
             elif path in self.staged or path in shared:
                 continue
@@ -150,16 +151,19 @@ class Stage:
             elif entry.kind == FILE:
                 jobs.append(Job(path, location, entry))
             else:
-                self._symlink(location, path, entry)
+                self._make_other(location, path, entry)
                 self.staged[path] = Staged(location, entry)
         self.history.close()
         rebased = self._rebased(steps)
         unstable += self._copy([job for job in jobs if job.path not in rebased], source, progress)
         unstable += self._copy([job for job in jobs if job.path in rebased], source, progress, self.former)
         unstable += self._share(wanted, shared)
-        for location, entry in reversed(dirs):
-            fd = self.cursor.at(location)
-            self.disk.set_meta(fd, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
+        for path, location, entry in reversed(dirs):
+            if entry.xattrs:
+                dress(self.disk, *self.cursor.split(location), entry, path)
+            else:
+                fd = self.cursor.at(location)
+                self.disk.set_meta(fd, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
         return Plan(steps, plan.parents), unstable
 
     def digest_of(self, path: str) -> str:
@@ -305,10 +309,18 @@ class Stage:
         except OSError as error:
             raise cannot_stage(error, f"cannot stage {shown(path)}", path) from None
 
-    def _symlink(self, location: str, path: str, entry: Entry) -> None:
-        self._make(lambda at, name: self.disk.symlink(entry.target, at, name), location, path)
+    def _make_other(self, location: str, path: str, entry: Entry) -> None:
+        """A symbolic link or a special file."""
+        if entry.kind == LINK:
+            self._make(lambda at, name: self.disk.symlink(entry.target, at, name), location, path)
+        else:
+            self._make(lambda at, name: self.disk.node(at, name, *node_of(entry.target)), location, path)
         parent, name = self.cursor.split(location)
-        self.disk.set_meta_at(parent, name, entry.uid, entry.gid, None, entry.mtime_ns)
+        if entry.xattrs:
+            dress(self.disk, parent, name, entry, path)
+        else:
+            mode = None if entry.kind == LINK else entry.mode
+            self.disk.set_meta_at(parent, name, entry.uid, entry.gid, mode, entry.mtime_ns)
 
     def _from_content(
         self, path: str, location: str, entry: Entry, content: Content, progress: Progress
@@ -363,7 +375,7 @@ class Stage:
             if kept.linked and self.control.capabilities.link:
                 self.disk.link(at, name, *self.cursor.split(location))
                 now = look(self.disk, *self.cursor.split(location))
-                if now is None or now[:SEEN] != entry[:SEEN]:
+                if now is None or now[:PLAIN] != entry[:PLAIN]:
                     raise version_gone([path])
                 return entry.digest
             now = look(self.disk, at, name)

@@ -18,6 +18,7 @@ from atomsync.fs.disk import Disk
 from atomsync.plan.step import CREATE, META, REMOVE, Step
 from atomsync.store.conflicts import Conflict, keep_aside
 from atomsync.store.control import Control
+from atomsync.store.dressing import restore_attributes
 from atomsync.store.opening import make_writable
 from atomsync.store.seal import look_at
 from atomsync.store.swapping import ASIDE, move, settle, swap
@@ -26,7 +27,7 @@ from atomsync.tree.entry import (
     DIR,
     FILE,
     LINK,
-    SEEN,
+    PLAIN,
     Entry,
     is_closed,
     look,
@@ -219,9 +220,16 @@ def _undo_meta(control: Control, step: Step) -> list[Conflict]:
     old = step.old
     assert old is not None
     now = look_at(control.tree, step.path)
-    if now is None or not same_object(old, now) or now[:SEEN] == old[:SEEN]:
+    if now is None or not same_object(old, now):
         return []
     new = step.new if step.new is not None and step.kind == META else old
+    if new.xattrs != old.xattrs:
+        restore_attributes(control, step.path, old, new, now.ino)
+        now = look_at(control.tree, step.path)  # an ACL that goes takes its bits of the mode along
+        if now is None:
+            return []
+    if now[:PLAIN] == old[:PLAIN]:
+        return []
     if not between(old, now, new) and not is_closed(old):
         # Someone else's doing, and theirs it stays; but the time of a directory we moved ourselves.
         if now.kind != DIR:
@@ -241,6 +249,8 @@ def between(old: Entry, now: Entry, new: Entry) -> bool:
     Owner, mode and time are set one after the other, and a chown clears the bits that lend rights.
     """
     modes = {old.mode, new.mode, old.mode & ~(SETUID | SETGID)}
+    if old.xattrs != new.xattrs:  # an ACL brings its part of the mode along
+        modes |= {old.mode & ~0o777 | new.mode & 0o777, new.mode & ~0o777 | old.mode & 0o777}
     times = {old.mtime_ns, new.mtime_ns}
     return (
         now.mode in modes

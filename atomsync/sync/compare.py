@@ -7,11 +7,13 @@ only if they may be removed.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from atomsync.errors import AtomSyncError, GuardTripped, UsageError, from_oserror
+from atomsync.errors import AtomSyncError, DestinationLimit, GuardTripped, UsageError, from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.change import Change
 from atomsync.store.copying import digest_file
@@ -20,11 +22,12 @@ from atomsync.store.progress import Progress
 from atomsync.store.staging import Content
 from atomsync.sync.links import Links
 from atomsync.tree.diff import Ownership, diff
-from atomsync.tree.entry import DIR, FILE, OTHER, SEEN, Entry, entry_of, special_name
+from atomsync.tree.entry import DIR, FILE, OTHER, SEEN, Entry, entry_of, is_device
 from atomsync.tree.filters import GITIGNORE, Filters
 from atomsync.tree.path import is_reserved, joined, parent_of, shown
 from atomsync.tree.racy import may_be_racy
 from atomsync.tree.scan import listing
+from atomsync.tree.xattrs import TEXT_MAX, attributes_at
 
 _GITIGNORE_MAX_BYTES = 1 << 20
 Pairs = list[tuple[str, Entry, Entry | None]]  # directories with their entries on both sides
@@ -33,7 +36,9 @@ Pairs = list[tuple[str, Entry, Entry | None]]  # directories with their entries 
 class Rules(NamedTuple):
     """What is in scope and what counts as a difference. ``skipped`` paths are left alone on both sides;
     with ``rest_ns`` so are source files that changed less than that before the scan. ``touch`` is written by
-    the unit itself (see ``sync.touch``). ``hard_links``: which names are one file counts."""
+    the unit itself (see ``sync.touch``). ``hard_links``: which names are one file counts; ``attributes``:
+    which families of extended attributes do (see the text of ``tree.xattrs``), or "". ``specials``: FIFOs,
+    sockets and, as root, devices are in scope too."""
 
     filters: Filters
     ownership: Ownership
@@ -44,6 +49,8 @@ class Rules(NamedTuple):
     rest_ns: int = 0
     touch: str = ""
     hard_links: bool = False
+    attributes: str = ""
+    specials: bool = False
 
 
 class Comparison(NamedTuple):
@@ -100,11 +107,11 @@ class Comparer:
         return found._replace(changes=changes, contents=contents, unchanged=self._unchanged - fresh)
 
     def _roots(self) -> tuple[Entry, Entry | None]:
-        root = entry_of(self.source.disk.fstat(self.source.root))
+        root = self._root(self.source)
         self._device = root.dev
         if self.destination is None:
             return root, None
-        return root, entry_of(self.destination.disk.fstat(self.destination.root))
+        return root, self._root(self.destination)
 
     def _walk(self, path: str, new: Entry, old: Entry | None) -> None:
         """Compare a directory and all that is below it."""
@@ -234,8 +241,9 @@ class Comparer:
                 del want[name]
                 have.pop(name, None)
         for name in [name for name, entry in want.items() if entry.kind == OTHER]:
-            kind = special_name(self.source.disk.lstat(self.source.at(path), name).st_mode)
-            self.result.left_out[joined(path, name)] = kind
+            if rules.specials and (rules.ownership.everybody or not is_device(want[name])):
+                continue
+            self.result.left_out[joined(path, name)] = want[name].target.rstrip("0123456789: ")
             del want[name]
             have.pop(name, None)
 
@@ -318,15 +326,45 @@ class Comparer:
         assert tree is not None
         try:
             if self.links is None:
-                return listing(tree.disk, tree.at(path))
-            several: set[str] = set()
-            found = listing(tree.disk, tree.at(path), several)
-            self.links.several.update(joined(path, name) for name in several)
-            return found
+                found = listing(tree.disk, tree.at(path))
+            else:
+                several: set[str] = set()
+                found = listing(tree.disk, tree.at(path), several)
+                self.links.several.update(joined(path, name) for name in several)
+            return self._dressed(tree, path, found) if self.rules.attributes else found
         except (FileNotFoundError, NotADirectoryError):
             raise
         except OSError as error:
             raise self._unreadable(error, tree, path) from None
+
+    def _dressed(self, tree: Cursor, directory: str, found: dict[str, Entry]) -> dict[str, Entry]:
+        """The entries with their extended attributes."""
+        at, dressed = tree.at(directory), {}
+        for name, entry in found.items():
+            with contextlib.suppress(FileNotFoundError):  # the next look sees that
+                dressed[name] = self._with_attributes(tree, at, name, joined(directory, name), entry)
+        return dressed
+
+    def _with_attributes(self, tree: Cursor, at: int, name: str, path: str, entry: Entry) -> Entry:
+        try:
+            text = attributes_at(tree.disk, at, name, self.rules.attributes)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                raise
+            raise self._unreadable(error, tree, path) from None
+        if len(text) > TEXT_MAX:
+            told = DestinationLimit(
+                f"cannot keep the extended attributes of {shown(path or '.')}",
+                f"they are larger than {TEXT_MAX // 2:,} bytes",
+                "Leave the path out with --exclude, or all attributes: leave out -X (--xattrs).",
+            )
+            told.path = path or None
+            raise told
+        return entry._replace(xattrs=text)
+
+    def _root(self, tree: Cursor) -> Entry:
+        root = entry_of(tree.disk.fstat(tree.root))
+        return self._with_attributes(tree, tree.root, ".", "", root) if self.rules.attributes else root
 
     def _digest(self, tree: Cursor, path: str) -> str:
         try:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from atomsync.errors import Drift
 from atomsync.plan.change import Change
 from atomsync.sync.compare import Comparison
-from atomsync.tree.entry import DIR, SEEN, Entry
+from atomsync.tree.entry import DIR, PLAIN, Entry
 from atomsync.tree.path import ancestors, shown
 
 OVERWRITE, REFUSE, KEEP = "overwrite", "refuse", "keep"
@@ -90,7 +90,7 @@ def _judged(changes: Iterable[Change], known: Mapping[str, Entry], since_ns: int
 
 
 def _visible(entry: Entry) -> tuple[object, ...]:
-    return entry[:SEEN] if entry.kind != DIR else entry._replace(mtime_ns=0)[:SEEN]
+    return entry[:PLAIN] if entry.kind != DIR else entry._replace(mtime_ns=0)[:PLAIN]
 
 
 def _refused(found: Collection[Drifted]) -> Drift:

@@ -145,7 +145,11 @@ class LookComparer(Comparer):
 
     def _seen(self, tree: Cursor, above: str, name: str) -> Entry | None:
         try:
-            return look(tree.disk, tree.at(above), name)
+            at = tree.at(above)
+            found = look(tree.disk, at, name)
+            if found is None or not self.rules.attributes:
+                return found
+            return self._with_attributes(tree, at, name, joined(above, name), found)
         except (FileNotFoundError, NotADirectoryError):
             return None  # the directory above has just gone: the next look sees that
         except OSError as error:

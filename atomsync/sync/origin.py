@@ -12,6 +12,7 @@ from atomsync.fs.disk import Disk
 from atomsync.store.copying import Source
 from atomsync.tree.diff import Ownership
 from atomsync.tree.path import shown
+from atomsync.tree.xattrs import families
 
 
 @contextlib.contextmanager
@@ -32,6 +33,11 @@ def opened_root(disk: Disk, path: str) -> Iterator[int]:
         yield fd
     finally:
         disk.close(fd)
+
+
+def attributes(*, acls: bool, xattrs: bool) -> str:
+    """The families of extended attributes that count, being who we are."""
+    return families(acls=acls, xattrs=xattrs, root=os.geteuid() == 0)
 
 
 def ownership() -> Ownership:

@@ -16,7 +16,7 @@ from atomsync.sync.drift import OVERWRITE
 from atomsync.sync.dry_run import dry_run as foretell
 from atomsync.sync.hooks import TIMEOUT_S, Hooks, Place, check_hooks, listeners, run_after
 from atomsync.sync.known import about, check_known, check_store
-from atomsync.sync.origin import opened_source, ownership
+from atomsync.sync.origin import attributes, opened_source, ownership
 from atomsync.sync.phases import Phases
 from atomsync.sync.report import Report
 from atomsync.sync.roots import check_roots
@@ -37,7 +37,10 @@ def push(
     checksum: bool = False,
     filters: Filters | None = None,
     one_file_system: bool = False,
+    archive: bool = False,
     hard_links: bool = False,
+    xattrs: bool = False,
+    acls: bool = False,
     on_unstable: str = FAIL,
     durability: str = "full",
     verify: str = "readback",
@@ -59,6 +62,7 @@ def push(
 ) -> Report:
     """Make ``destination`` hold the contents of ``source``, all or nothing.
 
+    ``archive``, ``hard_links``, ``xattrs`` and ``acls`` are those of the command (docs/fidelity.md).
     Without ``delete`` nothing is removed, and with it no more than ``max_delete``: 100, "20%", or by default
     ten and half of what is there. ``on_drift``: "overwrite", "refuse" or "keep" what somebody else
     changed there since the last unit. ``last``: patterns of what becomes visible after what it refers to.
@@ -85,6 +89,8 @@ def push(
         one_file_system,
         touch=touch,
         hard_links=hard_links,
+        attributes=attributes(acls=acls, xattrs=xattrs),
+        specials=archive,
     )
     safety = Safety(limit_of(max_delete), on_drift, agreed).checked()
     order = later(last)

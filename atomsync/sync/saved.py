@@ -19,7 +19,7 @@ import xxhash
 from atomsync.errors import JournalError, PlanMoved, UsageError
 from atomsync.plan.change import Change
 from atomsync.store.about import is_text
-from atomsync.store.journal import checked_entry, checked_path
+from atomsync.store.journal import checked_entry, checked_path, written_entry
 from atomsync.tree.entry import Entry
 from atomsync.tree.path import shown
 
@@ -30,11 +30,16 @@ OPTIONS: dict[str, tuple[type, ...]] = {
     "delete": (bool,),
     "checksum": (bool,),
     "one_file_system": (bool,),
+    "archive": (bool,),
+    "hard_links": (bool,),
+    "xattrs": (bool,),
+    "acls": (bool,),
     "on_unstable": (str,),
     "durability": (str,),
     "verify": (str,),
     "state_dir": (str, type(None)),
     "keep": (int,),
+    "keep_bytes": (int, type(None)),
     "message": (str,),
     "last": (list, tuple),
     "max_delete": (str, type(None)),
@@ -102,7 +107,8 @@ def encode(plan: SavedPlan) -> Iterator[bytes]:
     hasher, count = xxhash.xxh3_128(), 0
     head = {"atomsync_plan": VERSION, **plan._asdict()}
     changes = head.pop("changes")
-    for value in (head, *sorted(changes)):
+    written = ((path, written_entry(old), written_entry(new), content) for path, old, new, content in changes)
+    for value in (head, *sorted(written, key=lambda change: change[0])):
         line = json.dumps(value, separators=(",", ":")).encode() + b"\n"
         hasher.update(line)
         yield line

@@ -10,6 +10,7 @@ from __future__ import annotations
 import stat
 from collections import Counter
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 ROOT = 1
@@ -26,6 +27,7 @@ class SimStat(NamedTuple):
     st_gid: int
     st_size: int
     st_blocks: int
+    st_rdev: int
     st_mtime_ns: int
     st_ctime_ns: int
 
@@ -50,15 +52,16 @@ class Inode(NamedTuple):
     names: Mapping[str, int]
     home: tuple[int, str]
     links: int
+    xattrs: Mapping[str, bytes] = MappingProxyType({})
 
     def changed(self, when: int, data: bytes, names: Mapping[str, int]) -> Inode:
         """With other content, and with the times that a change of content gives."""
-        kind, number, mode, uid, gid, mtime_ns, ctime_ns, decided_ns, _, _, home, links = self
+        kind, number, mode, uid, gid, mtime_ns, ctime_ns, decided_ns, _, _, home, links, xattrs = self
         if when > decided_ns:
             mtime_ns = decided_ns = when
         ctime_ns = max(when, ctime_ns)
         return Inode(
-            kind, number, mode, uid, gid, mtime_ns, ctime_ns, decided_ns, data, names, home, links
+            kind, number, mode, uid, gid, mtime_ns, ctime_ns, decided_ns, data, names, home, links, xattrs
         )  # _replace would take three times as long
 
     def stat(self) -> SimStat:
@@ -73,6 +76,7 @@ class Inode(NamedTuple):
             self.gid,
             size,
             -(-size // _BLOCK) * (_BLOCK // 512),
+            0,
             self.mtime_ns,
             self.ctime_ns,
         )
@@ -153,6 +157,22 @@ class Attributes(NamedTuple):
         )
 
 
+class Extended(NamedTuple):
+    """One extended attribute of an inode set, or removed by None."""
+
+    when: int
+    serial: int
+    name: str
+    value: bytes | None
+
+    def apply(self, state: State, torn: bytes | None = None) -> None:
+        inode = state[self.serial]
+        xattrs = {name: value for name, value in inode.xattrs.items() if name != self.name}
+        if self.value is not None:
+            xattrs[self.name] = self.value
+        state[self.serial] = inode._replace(xattrs=xattrs, ctime_ns=max(self.when, inode.ctime_ns))
+
+
 class Write(NamedTuple):
     """Bytes at an offset. ``torn``, if given, is what survives in their place: see ``crash.damaged``."""
 
@@ -182,7 +202,7 @@ class Cut(NamedTuple):
         state[self.serial] = inode.changed(self.when, data, {})
 
 
-Effect = Naming | Attributes | Write | Cut
+Effect = Naming | Attributes | Extended | Write | Cut
 DATA = (Write, Cut)  # the effects on the bytes of files; the others are metadata
 
 

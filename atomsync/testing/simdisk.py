@@ -13,7 +13,8 @@ owner, mode and mtime are effects of their own, and an unsynced write may turn i
 Lies (what this disk does not model):
 
 * One user, who may do everything: no permissions, no sticky bit, no umask, no immutable files.
-* No mount points, hence no EXDEV and no EBUSY; no FIFOs, sockets, devices; no extended attributes.
+* No mount points, hence no EXDEV and no EBUSY; no FIFOs, sockets, devices.
+* Any extended attribute may be given to anything, and an ACL changes no mode.
 * No holes, and no blocks that files share.
 * ``space`` is what the constructor was told: writing does not use it up. Inject ENOSPC with ``fail_at``.
 * The clock ticks once an effect: no two changes have the same time, and it never runs backwards.
@@ -44,6 +45,7 @@ from atomsync.testing.effects import (
     Attributes,
     Cut,
     Effect,
+    Extended,
     Inode,
     Naming,
     Write,
@@ -301,6 +303,10 @@ class SimDisk:
             raise error(errno.ENAMETOOLONG if data else errno.ENOENT, target)
         self._made(at, name, SYMLINK, 0o777, data)
 
+    def node(self, at: int, name: str, kind: int, device: int) -> None:
+        self._vacant(at, name)
+        raise error(errno.EPERM, name)
+
     def link(self, at: int, name: str, to: int, new_name: str) -> None:
         self._enter("link", name, new_name)
         serial = self._child(self._directory(at), name)
@@ -385,6 +391,33 @@ class SimDisk:
             yield from self._set(serial, uid, gid, mode, mtime_ns)
 
         self._enter_calls("set_meta_at", name, calls)
+
+    # -- extended attributes
+    def xattr_names(self, at: int, name: str) -> list[str]:
+        return sorted(self._of(at, name).xattrs)
+
+    def xattr(self, at: int, name: str, attribute: str) -> bytes:
+        try:
+            return self._of(at, name).xattrs[attribute]
+        except KeyError:
+            raise error(errno.ENODATA, name) from None
+
+    def _of(self, at: int, name: str) -> Inode:
+        return self._seen[self._directory(at) if name == "." else self._child(self._directory(at), name)]
+
+    def set_xattrs(self, at: int, name: str, changes: Mapping[str, bytes | None], ino: int = 0) -> None:
+        def calls() -> Iterator[None]:
+            parent = self._directory(at)
+            serial = parent if name == "." else self._child(parent, name)
+            if ino and self._seen[serial].number != ino:
+                raise error(errno.ESTALE, name)
+            for attribute, value in changes.items():
+                if value is None and attribute not in self._seen[serial].xattrs:
+                    raise error(errno.ENODATA, attribute)
+                self._medium.do(Extended(self._medium.now(), serial, attribute, value))
+                yield
+
+        self._enter_calls("set_xattrs", name, calls)
 
     # -- durability and exclusion
     def fsync(self, fd: int) -> None:

@@ -84,8 +84,8 @@ def diff(
         else:
             wanted = ownership.wanted(new, old)
             differ = verdicts[name] if name in verdicts else content_differs(wanted, old)
-            if wanted[0] != old[0] or differ:
-                replaced.append(name)
+            if wanted[0] != old[0] or differ or wanted.xattrs != old.xattrs:
+                replaced.append(name)  # attributes too come with a new inode: a swap, and a way back
             elif wanted[:SEEN] != old[:SEEN]:
                 in_place = ownership.may_change(old) and not (wanted.mode & (SETUID | SETGID))
                 # Content that another user may have written must not get the rights of a new owner.

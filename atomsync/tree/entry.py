@@ -1,18 +1,20 @@
 """One path's kind, mode, size, mtime, owner, link target, identity and digest.
 
-A named tuple, because a scan makes one for every path: the first seven fields are what a user sees of
-it, so two entries look the same when ``a[:SEEN] == b[:SEEN]``; the rest tells which inode it is.
+A named tuple, because a scan makes one for every path: the first eight fields are what a user sees of
+it, so two entries look the same when ``a[:SEEN] == b[:SEEN]``; the rest tells which inode it is. All of
+them but the extended attributes come with an lstat: ``a[:PLAIN]``.
 """
 
 from __future__ import annotations
 
+import os
 import stat
 from typing import NamedTuple, TypeGuard
 
 from atomsync.fs.disk import Disk, Stat
 
 FILE, DIR, LINK, OTHER = "file", "dir", "link", "other"
-SEEN = 7
+PLAIN, SEEN = 7, 8
 SHARED = "shared"
 """The digest of a second name of a file, until it is known which file that is."""
 OPEN_BITS = 0o300  # what its owner needs to change the names in a directory
@@ -24,12 +26,15 @@ _SPECIAL = {
     stat.S_IFCHR: "character device",
     stat.S_IFBLK: "block device",
 }
+_DEVICES = {stat.S_IFCHR, stat.S_IFBLK}
 
 
 class Entry(NamedTuple):
     """``size`` in bytes (0 unless a file); ``mode`` the lower 12 bits; times in ns since the epoch.
+    ``target`` is the text of a symbolic link; of a special file it says what that is (see ``node_of``).
 
-    ``generation`` is 0 and ``digest`` (hexadecimal xxh3-128) is "" where unknown.
+    ``xattrs`` is a text (see ``xattrs``), "" if nobody asked. ``generation`` is 0 and ``digest``
+    (hexadecimal xxh3-128) is "" where unknown.
     """
 
     kind: str
@@ -39,6 +44,7 @@ class Entry(NamedTuple):
     uid: int
     gid: int
     target: str
+    xattrs: str = ""
     ino: int = 0
     dev: int = 0
     ctime_ns: int = 0
@@ -50,6 +56,8 @@ def entry_of(found: Stat, target: str = "") -> Entry:
     """The entry of an lstat result; ``target`` is the text of a symbolic link."""
     mode = found.st_mode
     kind = _KINDS.get(mode >> 12, OTHER)
+    if kind is OTHER:
+        target = _node_text(found)
     return Entry(
         kind,
         mode & 0o7777,
@@ -58,6 +66,7 @@ def entry_of(found: Stat, target: str = "") -> Entry:
         found.st_uid,
         found.st_gid,
         target,
+        "",
         found.st_ino,
         found.st_dev,
         found.st_ctime_ns,
@@ -95,16 +104,39 @@ def same_object(one: Entry, other: Entry) -> bool:
 
 
 def untouched(expected: Entry, found: Entry) -> bool:
-    """The same inode with the content and attributes it had. ctime is left out: a rename changes it.
+    """The same inode with the content, mode, owner and times it had. ctime is left out: a rename changes it.
 
     A directory's mtime counts too: it changes when a name in it does.
     """
-    return same_object(expected, found) and expected[:SEEN] == found[:SEEN]
+    return same_object(expected, found) and expected[:PLAIN] == found[:PLAIN]
 
 
 def is_closed(entry: Entry | None) -> TypeGuard[Entry]:
     """Whether this is a directory whose owner may not change the names in it."""
     return entry is not None and entry.kind == DIR and entry.mode & OPEN_BITS != OPEN_BITS
+
+
+def _node_text(found: Stat) -> str:
+    name = special_name(found.st_mode)
+    if stat.S_IFMT(found.st_mode) not in _DEVICES:
+        return name
+    return f"{name} {os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+
+
+def node_of(target: str) -> tuple[int, int]:
+    """What ``Disk.node`` wants, of a special file's text, such as "FIFO" or "block device 8:1"."""
+    for kind, name in _SPECIAL.items():
+        if target == name:
+            return kind, 0
+        if kind in _DEVICES and target.startswith(name + " "):
+            major, _, minor = target[len(name) :].partition(":")
+            return kind, os.makedev(int(major), int(minor))
+    raise ValueError(target)
+
+
+def is_device(entry: Entry) -> bool:
+    """Whether this is a device node: only root may make them."""
+    return entry.kind == OTHER and ":" in entry.target
 
 
 def special_name(mode: int) -> str:

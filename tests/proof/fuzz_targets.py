@@ -20,9 +20,9 @@ from tests.proof.forged import Records, frame, records_of
 Target = Callable[[bytes], None]
 _ABOUT = {"who": "me@here", "source": {"path": "/\udcff", "identity": {"ino": 1 << 63}}}
 _HEADER = Header("20260102-030405-678", 1, 2, "", "utf-8", None, _ABOUT)
-_FILE = Entry(FILE, 0o644, 3, 10, 0, 0, "", 5, 1, 11, 7, "00" * 16)
-_DIR = Entry(DIR, 0o755, 0, 30, 0, 0, "", 9, 1, 31, 2)
-_LINK = Entry(LINK, 0o777, 0, 30, 0, 0, "../\udcff", 12, 1, 31, 2)
+_FILE = Entry(FILE, 0o644, 3, 10, 0, 0, "", "", 5, 1, 11, 7, "00" * 16)
+_DIR = Entry(DIR, 0o755, 0, 30, 0, 0, "", "", 9, 1, 31, 2)
+_LINK = Entry(LINK, 0o777, 0, 30, 0, 0, "../\udcff", "", 12, 1, 31, 2)
 _STEPS = (
     Step(CREATE, "new", None, _DIR, (("new/x", _FILE), ("new/d", _DIR)), (), "0"),
     Step(REPLACE, "d", _DIR, _LINK, (), (("d/\udcfe", _FILE),), "1"),

@@ -20,9 +20,9 @@ from atomsync.tree.entry import DIR, FILE, LINK, OTHER, Entry
 from atomsync.tree.path import is_reserved
 
 HEADER = Header("20240102-030405-678", 1, 2, "a message")
-A = Entry(FILE, 0o644, 3, 10, 0, 0, "", 5, 1, 11, 7, "00" * 16)
-B = Entry(FILE, 0o600, 4, 20, 0, 0, "", 6, 1, 21, 8, "ff" * 16)
-D = Entry(DIR, 0o755, 0, 30, 0, 0, "", 9, 1, 31, 2)
+A = Entry(FILE, 0o644, 3, 10, 0, 0, "", "", 5, 1, 11, 7, "00" * 16)
+B = Entry(FILE, 0o600, 4, 20, 0, 0, "", "", 6, 1, 21, 8, "ff" * 16)
+D = Entry(DIR, 0o755, 0, 30, 0, 0, "", "", 9, 1, 31, 2)
 STEPS = (
     Step(CREATE, "new", None, D, (("new/x", A), ("new/d", D), ("new/d/y", B)), (), "0"),
     Step(REPLACE, "d", D, B, (), (("d/old", A),), "1"),
@@ -42,8 +42,16 @@ def as_read(header: Header) -> Header:
 
 
 # -- an independent writer, from the description of the format
+def plain(payload: Any) -> Any:
+    """With entries as they are written: extended attributes at the end, if there are any."""
+    if isinstance(payload, Entry):
+        *_, xattrs = fields = [*payload[:7], *payload[8:], payload.xattrs]
+        return fields if xattrs else fields[:-1]
+    return [plain(item) for item in payload] if isinstance(payload, list | tuple) else payload
+
+
 def frame(number: int, kind: int, payload: Any, unit_id: str = HEADER.id, version: int = 1) -> bytes:
-    text = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    text = payload if isinstance(payload, bytes) else json.dumps(plain(payload)).encode()
     digest = xxhash.xxh3_128_digest(f"{unit_id} {number} {kind} ".encode() + text)
     return struct.pack("<4sBBxxI", b"atsj", version, kind, len(text)) + text + digest
 
@@ -120,6 +128,36 @@ def test_what_cannot_be_said_about_a_unit_is_refused(records: list[tuple[int, An
     refusal(written(*records, (5, sum(kind == 2 for kind, _ in records))))
 
 
+XATTRS = "XA\0system.posix_acl_access=0200\0user.a="
+
+
+def test_extended_attributes_read_back_and_others_are_written_as_ever() -> None:
+    step = Step(META, "d", D, D._replace(xattrs=XATTRS))
+    into = Step(CREATE, "n", None, D._replace(xattrs=XATTRS), (("n/f", A._replace(xattrs="A")),), (), "0")
+    assert decode(bytes(encode(HEADER, (step, into))[0])).steps == (step, into)
+    assert decode(written((2, step), (2, into._replace(inside=())), (3, into.inside), (5, 2))).steps == (
+        step,
+        into,
+    )
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *(None, 1, [], "\0", "Q", "X\0", "X\0user.a", "X\0user.a=0", "X\0user.a=zz"),
+        *("A\0user.a=00", "X\0trusted.a=00", "X\0user.\ud800=00", "S\0security.ima=00"),
+    ],
+)
+def test_a_text_that_says_nothing_of_attributes_is_refused(bad: Any) -> None:
+    refusal(written((2, [META, "d", [*plain(D), bad], plain(D), [], [], ""]), (5, 1)))
+
+
+def test_many_large_attributes_are_cut_into_records() -> None:
+    large = A._replace(xattrs="X\0user.a=" + "00" * 150_000)
+    step = Step(CREATE, "n", None, D, tuple((f"n/{number}", large) for number in range(9)), (), "0")
+    assert decode(bytes(encode(HEADER, (step,))[0])).steps == (step,)
+
+
 names = (
     st.binary(min_size=1, max_size=8)
     .map(os.fsdecode)
@@ -138,6 +176,7 @@ entries = st.builds(
     owners,
     owners,
     st.binary(max_size=8).map(os.fsdecode),
+    st.sampled_from(["", XATTRS]),
     numbers,
     numbers,
     times,

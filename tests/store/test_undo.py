@@ -12,7 +12,7 @@ from atomsync.tree.entry import DIR, FILE, LINK, Entry, same_object
 
 
 def thing(ino: int, generation: int, kind: str = FILE) -> Entry:
-    return Entry(kind, 0o644, 1, 1, 0, 0, "", ino, 1, 1, generation)
+    return Entry(kind, 0o644, 1, 1, 0, 0, "", "", ino, 1, 1, generation)
 
 
 OLD, NEW, FOREIGN = thing(10, 1), thing(20, 2), thing(30, 3)
