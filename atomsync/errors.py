@@ -212,10 +212,12 @@ class NotWatched(AtomSyncError):
 
 
 class AfterFailed(AtomSyncError):
-    """The unit is committed, but the command to be run after it failed; ``report`` is that of the push."""
+    """The unit is committed, but the command to be run after it failed; ``report`` is that of the push, and
+    ``undone`` the id of the unit that took it back, "" if none did."""
 
     exit_status, code = 52, "after"
     report: Any = None
+    undone = ""
 
 
 class VersionGone(AtomSyncError):

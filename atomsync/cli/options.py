@@ -139,6 +139,7 @@ _HOOKS = (
         help="Run CMD in a view of DST as it will be; unless it succeeds, nothing is committed.",
     ),
     click.option("--after", default="", metavar="CMD", help="Run CMD in DST after each committed unit."),
+    click.option("--undo-on-failure", is_flag=True, help="Undo a unit whose --after failed."),
     click.option(
         "--hook-timeout",
         type=duration,

@@ -48,7 +48,7 @@ class Carrier:
         self._source, self._options, self._ground = source, options, ground
         self._since, self._progress = since, progress
         self._place = Place.of(source, destination)
-        check_hooks(options.hooks)
+        check_hooks(options.hooks, options.keep)
         check_touch(options.touch)
         self._time_step_ns = 1
         self._able: Capabilities | None = None  # of the destination stood on
@@ -115,7 +115,7 @@ class Carrier:
             self._ground.is_other_source = False
         if not fresh or (report.receipt and report.receipt.unit_id):  # else it was unmade again
             self._ground.destination = found
-        report = followed(report, options.hooks, self._place, self._progress)
+        report = followed(report, options.hooks, self._place, self._store, self._progress)
         if len(report.changes) > _MANY:
             gc.collect()  # so much garbage is not left lying in a process that will run for months
         return report

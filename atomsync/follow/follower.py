@@ -223,6 +223,9 @@ class Follower(Desk):
         try:
             self._progress.check()
             report = self._carrier.carry(batch, self._set_aside, resting=resting)
+            if report.failed is not None and report.failed.undone:
+                self._book(batch, report)
+                raise report.failed  # DST is not as SRC is: as if the unit had been refused
         except BaseException:
             with self._changed:
                 self._batcher.put_back(batch, time.monotonic())
@@ -268,7 +271,7 @@ class Follower(Desk):
             self._attachment.missed += len(missed)
         if receipt.unit_id or report.recovery.action != CLEAN or not self._caught_up:
             self._tell("synced", report=report, lag_s=now - batch.since_s)
-        if report.failed is not None:
+        if report.failed is not None and not report.failed.undone:
             self._tell("after-failed", error=report.failed)
         if missed:
             self._tell("missed", paths=missed)

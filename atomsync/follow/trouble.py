@@ -7,6 +7,7 @@ time. What only somebody else can bring back (a root, a filesystem) is looked fo
 from __future__ import annotations
 
 from atomsync.errors import (
+    AfterFailed,
     AtomSyncError,
     CheckFailed,
     GuardTripped,
@@ -56,7 +57,7 @@ class Trouble:
         self.why = self.last_error = str(error)
         self.paused = isinstance(error, (*GONE, GuardTripped))
         self.next_try_s = now_s + after_s
-        self._heals_by_hints = isinstance(error, (GuardTripped, CheckFailed))
+        self._heals_by_hints = isinstance(error, (GuardTripped, CheckFailed, AfterFailed))
         return after_s, news
 
     def heard(self, try_s: float) -> None:

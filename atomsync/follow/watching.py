@@ -54,6 +54,7 @@ class WatchOptions(NamedTuple):
     expect_store: bool = False
     check: str = ""
     after: str = ""
+    undo_on_failure: bool = False
     hook_timeout: float = TIMEOUT_S
     touch: str = ""
     settle_s: float = 0.1
@@ -65,7 +66,7 @@ class WatchOptions(NamedTuple):
 
     @property
     def hooks(self) -> Hooks:
-        return Hooks(self.check, self.after, self.hook_timeout)
+        return Hooks(self.check, self.after, self.hook_timeout, self.undo_on_failure)
 
 
 class Coverage(NamedTuple):

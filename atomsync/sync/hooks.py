@@ -11,15 +11,18 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from atomsync.errors import AfterFailed, CheckFailed, Interrupted, UsageError, reported
+from atomsync.errors import AfterFailed, AtomSyncError, CheckFailed, Interrupted, UsageError, reported
 from atomsync.plan.change import Change
 from atomsync.store.commit import Receipt
 from atomsync.store.progress import Progress
+from atomsync.store.store import BaseStore
 from atomsync.sync.facts import SCHEMA, change_facts, receipt_facts
 from atomsync.sync.running import Ended, run
 from atomsync.tree.path import shown
 from atomsync.unit.events import AFTER_SEAL, Listeners
 from atomsync.unit.sealed import Sealed
+from atomsync.unit.store import TIMEOUT_S as STORE_TIMEOUT_S
+from atomsync.unit.store import Store
 from atomsync.unit.work import UnitOfWork
 
 TIMEOUT_S = 300.0
@@ -30,11 +33,13 @@ _CHECKS_ONLY = {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
 class Hooks(NamedTuple):
-    """Commands for the shell, "" for none. ``timeout_s``: how long one may take; 0 is no limit."""
+    """Commands for the shell, "" for none. ``timeout_s``: how long one may take; 0 is no limit.
+    ``undo_on_failure``: a unit whose ``after`` fails is taken back by another."""
 
     check: str = ""
     after: str = ""
     timeout_s: float = TIMEOUT_S
+    undo_on_failure: bool = False
 
 
 class Place(NamedTuple):
@@ -59,11 +64,15 @@ class Place(NamedTuple):
         }
 
 
-def check_hooks(hooks: Hooks) -> None:
+def check_hooks(hooks: Hooks, keep: int) -> None:
     """UsageError for what could never run."""
     for option, command in (("--check", hooks.check), ("--after", hooks.after)):
         if "\0" in command:
             raise UsageError(f"cannot use the command of {option}", "it has a NUL in it")
+    if hooks.undo_on_failure and not hooks.after:
+        raise UsageError("cannot undo on failure", "nothing is run that may fail", "Name it: --after CMD")
+    if hooks.undo_on_failure and not keep:
+        raise UsageError("cannot undo on failure", "no unit is kept", "Keep at least one: --keep 1")
     if hooks.timeout_s < 0:
         raise UsageError("cannot wait a negative time for a hook", f"{hooks.timeout_s:g} s")
 
@@ -105,14 +114,22 @@ def listeners(hooks: Hooks, place: Place, progress: Progress) -> list[Listeners]
     return [heard]
 
 
+def undo_unit(store: BaseStore, unit_id: str) -> str:
+    """Take a committed unit back by another, whose id is returned. Waits for whoever has the store. Raises
+    AtomSyncError, such as GuardTripped if others have changed the same paths since."""
+    patient = Store(store.path, store.options._replace(timeout_s=STORE_TIMEOUT_S), store.disk)
+    return patient.undo(unit_id, message=f"the command after unit {unit_id} failed").unit_id
+
+
 def run_after(
     hooks: Hooks,
     place: Place,
+    store: BaseStore,
     receipt: Receipt,
     changes: Iterable[Change],
     progress: Progress,
 ) -> AfterFailed | None:
-    """Run the command that follows a committed unit; how it failed, if it did.
+    """Run the command that follows a committed unit of ``store``; how it failed, if it did.
 
     Raises Interrupted if a signal comes while it runs; one that came before does not stop it, since the
     unit is committed.
@@ -143,8 +160,18 @@ def run_after(
     if not ended.why:
         return None
     what = f"the command after the commit failed: {shown(hooks.after)}"
-    became = f"Unit {receipt.unit_id} is committed all the same."
-    return AfterFailed(what, ended.why, _said(ended, became))
+    undone, became = "", f"Unit {receipt.unit_id} is committed all the same."
+    if hooks.undo_on_failure:
+        try:
+            undone = undo_unit(store, receipt.unit_id)
+            became = f"Unit {receipt.unit_id} was undone, by unit {undone}."
+        except AtomSyncError as error:
+            became = (
+                f"Unit {receipt.unit_id} is committed, and could not be undone: {error.what}: {error.why}."
+            )
+    failed = AfterFailed(what, ended.why, _said(ended, became))
+    failed.undone = undone
+    return failed
 
 
 def _line(event: str, told: dict[str, object], changes: Iterable[Change]) -> bytes:

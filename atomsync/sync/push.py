@@ -11,6 +11,7 @@ from atomsync.plan.change import Change
 from atomsync.plan.limit import limit_of
 from atomsync.store.options import KEEP_UNITS
 from atomsync.store.progress import Progress
+from atomsync.store.store import BaseStore
 from atomsync.sync.compare import Rules
 from atomsync.sync.drift import OVERWRITE
 from atomsync.sync.dry_run import dry_run as foretell
@@ -55,6 +56,7 @@ def push(
     expect_store: bool = False,
     check: str = "",
     after: str = "",
+    undo_on_failure: bool = False,
     hook_timeout: float = TIMEOUT_S,
     touch: str = "",
     progress: Progress | None = None,
@@ -76,8 +78,8 @@ def push(
     state = None if state_dir is None else os.fspath(state_dir)
     check_roots(src, dst, state)
     progress = progress or Progress()
-    hooks, place = Hooks(check, after, hook_timeout), Place.of(src, dst)
-    check_hooks(hooks)
+    hooks, place = Hooks(check, after, hook_timeout, undo_on_failure), Place.of(src, dst)
+    check_hooks(hooks, keep)
     phases = Phases(progress)
     disk = PosixDisk()
     check_touch(touch)
@@ -121,7 +123,7 @@ def push(
             if not accept_roots:
                 check_known(unit.session.manifest, unit.about, dst)
             report = committed(unit, settle(unit, origin, rules, on_unstable, phases, safety), phases)
-    report = followed(report, hooks, place, progress)
+    report = followed(report, hooks, place, store, progress)
     if report.failed is not None:
         report.failed.report = report
         raise report.failed
@@ -134,12 +136,12 @@ def later(patterns: Iterable[str]) -> Callable[[str], bool] | None:
     return functools.partial(filters.excludes, is_dir=False) if filters.active else None
 
 
-def followed(report: Report, hooks: Hooks, place: Place, progress: Progress) -> Report:
+def followed(report: Report, hooks: Hooks, place: Place, store: BaseStore, progress: Progress) -> Report:
     """The very end of a push: the command after the commit, if anything was committed."""
     receipt = report.receipt
     if not hooks.after or receipt is None or not receipt.unit_id:
         return report
-    return report._replace(failed=run_after(hooks, place, receipt, report.changes, progress))
+    return report._replace(failed=run_after(hooks, place, store, receipt, report.changes, progress))
 
 
 def committed(unit: UnitOfWork, settled: Settled, phases: Phases) -> Report:

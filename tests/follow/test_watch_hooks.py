@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from atomsync.errors import CheckFailed, UsageError
+from atomsync.errors import AfterFailed, CheckFailed, UsageError
 from atomsync.follow.trouble import FIRST_S, Trouble
 from tests.follow.following import Following
 
@@ -78,6 +78,27 @@ def test_if_what_follows_fails_the_unit_stays_and_the_watch_goes_on(
     assert_same_tree(src, dst)
     assert len(events(watch, "after-failed")) == len(watch.reports())
     assert events(watch, "retrying") == []
+
+
+def test_a_unit_that_is_undone_is_tried_again_as_one_that_was_refused(
+    src: Path, dst: Path, tmp_path: Path, follow: Follow, assert_same_tree: Same
+) -> None:
+    watch = follow(src, dst)
+    (src / "f").write_text("1")
+    watch.settled()
+    watch.stop()
+    (src / "f").write_text("22")
+    watch = follow(src, dst, after=f"test -e {tmp_path}/well", undo_on_failure=True)
+    error = watch.wait_for("retrying")["error"]
+    assert isinstance(error, AfterFailed)
+    assert "was undone, by unit" in str(error)
+    watch.wait_until(lambda: len(events(watch, "retrying")) > 1)
+    assert (dst / "f").read_text() == "1"
+    assert [fields["news"] for fields in events(watch, "retrying")][:2] == [True, False]
+    assert events(watch, "after-failed") == []
+    (tmp_path / "well").touch()
+    watch.settled()
+    assert_same_tree(src, dst)
 
 
 def test_a_watch_is_stopped_while_its_check_runs(

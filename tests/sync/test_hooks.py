@@ -368,7 +368,14 @@ def test_after_a_kill_in_a_check_recovery_rolls_back_and_clears_the_view_away(
 
 
 @pytest.mark.parametrize(
-    "options", [{"check": "a\0b"}, {"after": "a\0b"}, {"check": "true", "hook_timeout": -1}]
+    "options",
+    [
+        {"check": "a\0b"},
+        {"after": "a\0b"},
+        {"check": "true", "hook_timeout": -1},
+        {"undo_on_failure": True},
+        {"after": "true", "undo_on_failure": True, "keep": 0},
+    ],
 )
 def test_what_could_never_run_is_refused_before_anything_is_done(
     src: Path, dst: Path, options: dict[str, Any]
@@ -449,6 +456,57 @@ def test_if_what_follows_fails_the_unit_stays_and_is_told_of(
     with pytest.raises(AfterFailed) as raised:
         push(src, dst, after="false")
     assert raised.value.report.receipt.updated == 1
+
+
+def test_with_undo_on_failure_the_tree_is_as_it_was_before_the_unit(
+    atomsync: Cli,
+    src: Path,
+    dst: Path,
+    tmp_path: Path,
+    assert_same_tree: Same,
+    history: Callable[[Path], list[str]],
+) -> None:
+    push(src, dst, touch="reload")
+    before = tmp_path / "before"
+    subprocess.run(["cp", "-a", dst, before], check=True)
+    (src / "a" / "f").write_bytes(b"22")
+    (src / "new").mkdir()
+    (src / "new" / "x").write_bytes(b"x")
+    (src / "top").unlink()
+    follow = "grep -q 22 a/f && echo no; false"
+    options = "--delete", "--touch", "reload", "--after", follow, "--undo-on-failure"
+    done = atomsync("push", *options, src, dst)
+    _, unit, undo = history(dst)
+    assert done.returncode == 52
+    assert done.stdout.startswith("created 2 · updated 2 · removed 1 ")
+    assert f"Unit {unit} was undone, by unit {undo}. It said:\n    no\n" in done.stderr
+    assert_same_tree(before, dst)
+    with pytest.raises(AfterFailed) as raised:
+        push(src, dst, delete=True, after="false", undo_on_failure=True)
+    assert raised.value.undone == history(dst)[-1]
+    push(src, dst, delete=True, touch="reload", after="true", undo_on_failure=True)
+    assert (dst / "a" / "f").read_bytes() == b"22"
+
+
+def test_what_others_changed_since_is_not_undone_but_told(atomsync: Cli, src: Path, dst: Path) -> None:
+    push(src, dst)
+    (src / "top").write_bytes(b"22")
+    done = atomsync("push", "--after", "echo theirs > top; false", "--undo-on-failure", src, dst)
+    assert done.returncode == 52
+    assert "is committed, and could not be undone: " in done.stderr
+    assert (dst / "top").read_bytes() == b"theirs\n"
+
+
+def test_a_signal_is_no_failure_to_undo_for(
+    atomsync: Cli, src: Path, dst: Path, tmp_path: Path, wait_until: Wait, assert_same_tree: Same
+) -> None:
+    pid = tmp_path / "pid"
+    line = f"echo $$ > {pid}; sleep 300; true"
+    process = atomsync.start("push", "--undo-on-failure", "--after", line, src, dst)
+    wait_until(lambda: number_in(pid))
+    process.terminate()
+    assert process.wait(20) == 20
+    assert_same_tree(src, dst)
 
 
 def test_what_it_leaves_running_is_left_alone(
