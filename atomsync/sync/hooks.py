@@ -6,6 +6,7 @@ commit point, when the store is free again, so that it may use atomsync itself.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ from atomsync.sync.facts import SCHEMA, change_facts, receipt_facts
 from atomsync.sync.running import Ended, run
 from atomsync.tree.path import shown
 from atomsync.unit.events import AFTER_SEAL, Listeners
+from atomsync.unit.reverting import receipt_of, undo
 from atomsync.unit.sealed import Sealed
 from atomsync.unit.store import TIMEOUT_S as STORE_TIMEOUT_S
 from atomsync.unit.store import Store
@@ -114,11 +116,12 @@ def listeners(hooks: Hooks, place: Place, progress: Progress) -> list[Listeners]
     return [heard]
 
 
-def undo_unit(store: BaseStore, unit_id: str) -> str:
+def undo_unit(store: BaseStore, unit_id: str, progress: Progress) -> str:
     """Take a committed unit back by another, whose id is returned. Waits for whoever has the store. Raises
     AtomSyncError, such as GuardTripped if others have changed the same paths since."""
     patient = Store(store.path, store.options._replace(timeout_s=STORE_TIMEOUT_S), store.disk)
-    return patient.undo(unit_id, message=f"the command after unit {unit_id} failed").unit_id
+    message = f"the command after unit {unit_id} failed"
+    return receipt_of(undo(patient, unit_id, message=message, progress=progress)).unit_id
 
 
 def run_after(
@@ -139,6 +142,8 @@ def run_after(
     stopping = progress.stopping
 
     def go_on() -> None:
+        with contextlib.suppress(Interrupted):  # asked all the same: it shows that we live
+            progress.check()
         if progress.stopping and not stopping:
             raise Interrupted(
                 f"stopped by {progress.stopping}",
@@ -163,7 +168,7 @@ def run_after(
     undone, became = "", f"Unit {receipt.unit_id} is committed all the same."
     if hooks.undo_on_failure:
         try:
-            undone = undo_unit(store, receipt.unit_id)
+            undone = undo_unit(store, receipt.unit_id, progress)
             became = f"Unit {receipt.unit_id} was undone, by unit {undone}."
         except AtomSyncError as error:
             became = (

@@ -17,6 +17,7 @@ import pytest
 
 from atomsync import open_store, push
 from atomsync.errors import AfterFailed, CheckFailed, UsageError
+from atomsync.store.progress import Progress
 from tests.conftest import NOBODY, Cli
 
 Plant = Callable[..., Path]
@@ -507,6 +508,24 @@ def test_a_signal_is_no_failure_to_undo_for(
     process.terminate()
     assert process.wait(20) == 20
     assert_same_tree(src, dst)
+
+
+@pytest.mark.parametrize("hook", ["check", "after"])
+def test_whoever_waits_for_a_sign_of_life_has_it_while_a_command_runs(
+    src: Path, dst: Path, hook: str
+) -> None:
+    class Asked(Progress):
+        times = 0
+
+        def check(self) -> None:
+            self.times += 1
+
+    progress = Asked()
+    push(src, dst, progress=progress)
+    (src / "top").write_bytes(b"22")
+    before, progress.times = progress.times, 0
+    push(src, dst, progress=progress, **{hook: "sleep 1"})  # type: ignore[arg-type]
+    assert progress.times > before + 10
 
 
 def test_what_it_leaves_running_is_left_alone(
