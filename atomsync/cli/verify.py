@@ -10,6 +10,7 @@ from atomsync.cli import quantities, records, render_scrub
 from atomsync.cli.options import PairCommand, json_option, pattern_lines, pattern_options, state_dir_option
 from atomsync.cli.push import progress_of
 from atomsync.cli.signals import stopping
+from atomsync.sync.adopting import Adopter
 from atomsync.sync.examine import Examiner
 from atomsync.sync.repair import repair as restore
 from atomsync.sync.roots import check_roots
@@ -38,6 +39,11 @@ from atomsync.unit.store import open_store
     metavar="SRC",
     help="Then stage what is wrong anew from SRC, if it has it as it was committed.",
 )
+@click.option(
+    "--adopt",
+    is_flag=True,
+    help="Take what cannot be judged for what is to be there; write down its digests.",
+)
 @click.option("--resume", is_flag=True, help="Go on where a verification of DST was stopped.")
 @pattern_options
 @state_dir_option
@@ -52,6 +58,7 @@ def command(
     sample: float,
     bwlimit: int | None,
     repair: str | None,
+    adopt: bool,
     resume: bool,
     state_dir: str | None,
     verbose: bool,
@@ -84,7 +91,8 @@ def command(
     ):
         if repair is not None:
             check_roots(repair, dst, state_dir)
-        found = Verifier(examiner, filters, sample, progress, not_judged).run(resume=resume)
+        adopter = Adopter(store, progress) if adopt else None
+        found = Verifier(examiner, filters, sample, progress, not_judged, adopter).run(resume=resume)
         _print(said if as_json or not quiet else ())
         told = records.verification(found) if as_json else render_scrub.verification(found)
         _print(told if as_json or not quiet else ())

@@ -29,6 +29,7 @@ _LISTED_MAX = 10
 OPTIONS: dict[str, tuple[type, ...]] = {
     "delete": (bool,),
     "checksum": (bool,),
+    "hard_links": (bool,),
     "one_file_system": (bool,),
     "archive": (bool,),
     "hard_links": (bool,),

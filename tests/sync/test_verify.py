@@ -19,6 +19,7 @@ import pytest
 from atomsync import open_store, push
 from atomsync.errors import DiskError, Interrupted, UsageError
 from atomsync.store.progress import Progress
+from atomsync.sync.adopting import Adopter
 from atomsync.sync.examine import Examiner
 from atomsync.sync.verify import Verification, Verifier, exit_status_of
 from atomsync.tree.filters import Filters
@@ -239,6 +240,66 @@ def test_patterns_leave_paths_out_on_both_sides(dst: Path, plant: Plant) -> None
     plant(dst, {"log/new": b""})
     assert verify(dst, "z", "/d/", "log/").findings == ()
     assert told(verify(dst, "*", "!z")) == [("rot", "z")]
+
+
+# -- made known
+def adopting(dst: Path, *lines: str) -> Verification:
+    store, progress = open_store(dst, timeout=0), Progress()
+    with Examiner(store, progress) as examiner:
+        adopter = Adopter(store, progress)
+        return Verifier(examiner, Filters(lines), 100, progress, lambda *_: None, adopter).run()
+
+
+def test_what_has_no_digest_gets_one_and_can_rot_from_then_on(
+    tmp_path: Path, src: Path, plant: Plant
+) -> None:
+    dst = plant(tmp_path / "dst", {"mine/x": b"x", "a": b"aa"})
+    os.utime(dst / "mine/x", ns=(T, T))
+    shutil.copystat(src / "a", dst / "a")
+    push(src, dst)
+    rot(dst / "a")
+    assert verify(dst).findings == ()
+    rot(dst / "a")
+    found = adopting(dst)
+    assert (found.findings, found.tally.adopted, found.tally.no_digest) == ((), 2, 0)
+    assert verify(dst).tally.no_digest == 0
+    rot(dst / "a")
+    rot(dst / "mine/x")
+    assert told(verify(dst)) == [("rot", "a"), ("rot", "mine/x")]
+    assert told(adopting(dst)) == [("rot", "a"), ("rot", "mine/x")]
+
+
+def test_a_lost_manifest_is_whole_again_when_all_was_adopted(tmp_path: Path, src: Path, plant: Plant) -> None:
+    dst = plant(tmp_path / "dst", {"mine/x": b"x"})
+    push(src, dst)
+    (dst / ".atomsync/manifest.sqlite").unlink()
+    assert adopting(dst, "*.o").tally.adopted == 2
+    (dst / "new").write_bytes(b"")
+    assert (verify(dst).findings, verify(dst).tally.unknown) == ((), 1)  # a pattern may have hidden something
+    assert adopting(dst).tally.adopted == 1
+    (dst / "newer").write_bytes(b"")
+    assert told(verify(dst)) == [("extra", "newer")]
+
+
+def test_what_drifted_is_not_adopted(tmp_path: Path, src: Path, plant: Plant) -> None:
+    dst = plant(tmp_path / "dst", {"mine": b"x"})
+    push(src, dst)
+    (dst / "mine").write_bytes(b"edited")
+    for _ in range(2):
+        assert told(adopting(dst)) == [("drift", "mine")]
+
+
+def test_what_was_adopted_is_pushed_over_as_ever(
+    tmp_path: Path, src: Path, plant: Plant, assert_same_tree: Any
+) -> None:
+    dst = plant(tmp_path / "dst", {"a": b"aa"})
+    shutil.copystat(src / "a", dst / "a")
+    push(src, dst)
+    adopting(dst)
+    (src / "a").write_bytes(b"newer")
+    push(src, dst)
+    assert verify(dst).findings == ()
+    assert_same_tree(src, dst)
 
 
 # -- while others work there
