@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from atomsync.errors import Interrupted
+from atomsync.errors import AtomSyncError, Interrupted
 from atomsync.store.progress import Progress
 from atomsync.store.rows import Known
 from atomsync.sync import position
@@ -67,7 +67,7 @@ class Verifier:
         self._excluded: dict[str, bool] = {}
 
     def run(self, *, resume: bool = False) -> Verification:
-        """Raises Interrupted; then its position is kept, and ``resume`` goes on there."""
+        """Whatever it raises (Interrupted, say), its position is kept, and ``resume`` goes on there."""
         began = time.perf_counter()
         before = position.load(self._control) if resume else None
         self._before = before.tally if before else Tally()
@@ -100,6 +100,9 @@ class Verifier:
                 f"verified up to {shown(after)}" if after else "nothing was verified yet",
                 "Go on from there: atomsync verify --resume DST",
             ) from None
+        except AtomSyncError:
+            position.save(self._control, self._position(after, began_ns))
+            raise
         position.forget(self._control)
         return Verification(
             tuple(self._findings),

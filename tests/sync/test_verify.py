@@ -184,6 +184,22 @@ def test_what_may_not_be_read_is_told_and_ends_with_13(public_dir: Path, plant: 
     assert "closed    a: Permission denied" in done.stdout
 
 
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4", "ext4-seconds", "xfs", "btrfs"])
+@pytest.mark.parametrize("tree", ["awkward", "website"])
+def test_a_real_tree_that_was_pushed_is_clean_on_every_filesystem(
+    tree: str, kind: str, small_fs: Any, real_tree: Callable[[str], Path]
+) -> None:
+    point = small_fs(kind, {"xfs": 300, "btrfs": 128}.get(kind, 64))
+    push(real_tree(tree), point / "dst", durability="none")
+    beyond = ["times/"] if kind == "ext4-seconds" else []  # years it cannot keep
+    found = verify(point / "dst", *beyond)
+    assert found.findings == ()
+    assert found.tally.paths > 10
+    assert found.tally.no_digest == found.tally.unknown == 0
+    push(real_tree(tree), point / "dst", delete=True, durability="none")
+    assert verify(point / "dst", *beyond).findings == ()
+
+
 # -- what it cannot judge
 def test_what_was_there_before_the_first_push_is_known_without_a_digest(
     tmp_path: Path, src: Path, plant: Plant
@@ -314,11 +330,14 @@ def test_units_committed_meanwhile_are_never_taken_for_rot_or_drift(tmp_path: Pa
         dice = random.Random(4)
         try:
             for _ in range(25):
+                if dice.random() < 0.5:  # a directory goes, and later another comes by its name
+                    shutil.rmtree(src / f"d{dice.randrange(7)}", ignore_errors=True)
                 for number in dice.sample(range(300), 60):
                     path = src / f"d{number % 7}/f{number}"
                     if dice.random() < 0.2 and path.exists():
                         path.unlink()
                     else:
+                        path.parent.mkdir(exist_ok=True)
                         path.write_bytes(dice.randbytes(2000))  # of the same size
                 push(src, dst, delete=True, durability="none", max_delete="100%")
         except BaseException as error:
@@ -336,6 +355,55 @@ def test_units_committed_meanwhile_are_never_taken_for_rot_or_drift(tmp_path: Pa
     assert len(rounds) >= 2
     assert [finding for found in rounds for finding in found.findings if finding.verdict != "restless"] == []
     assert verify(dst).findings == ()
+
+
+def test_a_directory_that_was_replaced_meanwhile_is_entered_anew(src: Path, dst: Path) -> None:
+    with Examiner(open_store(dst, timeout=0), Progress()) as examiner:
+        assert examiner.judge("d/b") is None
+        shutil.rmtree(src / "d")
+        push(src, dst, delete=True)
+        assert examiner.judge("d/b") is None  # nothing is known of it, and nothing is there
+        (src / "d").mkdir()
+        (src / "d/b").write_bytes(b"another")
+        push(src, dst)
+        assert examiner.judge("d/b") is None
+        assert examiner.files == 2
+
+
+def test_a_writer_killed_while_it_wrote_the_manifest_costs_nothing(dst: Path) -> None:
+    for number in range(300):
+        (dst / f"{number:060}").touch()
+    child = os.fork()
+    if not child:
+        try:
+            with open_store(dst).session() as session:
+                session.manifest._db.execute("PRAGMA cache_size = 1")  # so that pages go to the file early
+                session.manifest._db.execute("UPDATE entries SET digest = 'half', target = zeroblob(9000)")
+                os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert (dst / ".atomsync/manifest.sqlite-journal").stat().st_size
+    assert verify(dst, "0*").findings == ()
+
+
+def test_what_stops_it_otherwise_keeps_its_position_too(dst: Path) -> None:
+    store, progress = open_store(dst, timeout=0), Progress()
+    with Examiner(store, progress) as examiner:
+        verifier = Verifier(examiner, Filters(), 100, progress, lambda *_: None)
+        read = examiner.read
+
+        def failing(path: str) -> Any:
+            if path == "d/b":
+                raise DiskError("cannot read the manifest")
+            return read(path)
+
+        examiner.read = failing  # type: ignore[method-assign]
+        with pytest.raises(DiskError):
+            verifier.run()
+    found = verify(dst, resume=True)
+    assert found.resumed == "d"
+    assert found.tally.paths == 8
 
 
 def test_it_needs_no_lock_while_another_is_staging(dst: Path) -> None:
