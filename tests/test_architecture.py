@@ -123,6 +123,7 @@ OPENED_BY_NAME = {
     "watch/limits.py",  # the kernel's limits
     "cli/options.py",  # the file of patterns the operator names
     "cli/config.py",  # the file of pairs
+    "cli/planfile.py",  # the file of a saved plan
 }
 
 
@@ -174,7 +175,10 @@ PURE = {
     "tree/diff.py",
     "tree/amount.py",
     "sync/findings.py",
+    "tree/attributes.py",
     "store/journal.py",
+    "sync/judging.py",
+    "sync/saved.py",
     "unit/books.py",
     "watch/hint.py",
     "watch/batching.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import itertools
 import os
 import re
@@ -16,6 +17,8 @@ from atomsync import ABSENT, PreparedUnit, UnitOfWork, errors, open_store, push
 from atomsync.daemon.client import ask
 from atomsync.errors import AtomSyncError
 from atomsync.store.progress import Progress
+from atomsync.sync.applying import apply, plan_of
+from atomsync.sync.saved import OPTIONS
 from atomsync.testing import fail_at, fail_sync_at, simulated_store
 
 PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
@@ -175,6 +178,17 @@ def journal() -> None:
     store.recover()
 
 
+def moved() -> None:
+    os.mkdir("src")
+    os.mkdir("dst")
+    Path("src/a.txt").write_text("...")
+    defaults = {name: inspect.signature(push).parameters[name].default for name in OPTIONS}
+    report = push("src", "dst", dry_run=True)
+    plan = plan_of(report, "src", "dst", (), gitignore=False, options=defaults)
+    os.utime("src/a.txt", ns=(1, 1))
+    apply(plan)
+
+
 def control() -> None:
     store = open_store("site")
     with store.begin() as unit:
@@ -275,6 +289,7 @@ RAISED = [
     stale_at_the_commit,
     space,
     journal,
+    moved,
     control,
     prepared,
     resolver,

@@ -265,7 +265,7 @@ def pair_options(command: Any) -> Any:
 
 def pattern_options(command: Any) -> Any:
     """Which paths are in scope; for a ``PairCommand``."""
-    return with_options(command, _PATTERNS)
+    return with_options(command, ("What is read", *_PATTERNS))
 
 
 def scope_options(command: Any) -> Any:

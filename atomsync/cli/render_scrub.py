@@ -72,11 +72,13 @@ def _sum(found: Verification) -> Iterator[str]:
         (tally.no_digest, "of which no digest is known: only size, time and attributes were compared"),
         (
             tally.unknown,
-            "of which it is not known whether they are new: the manifest began later, or was lost",
+            "of which it is not known whether they are new: the manifest was lost, or began late",
         ),
     ):
         if count:
             yield f"not judged: {counted(count, 'path')} {what}"
+    if tally.adopted:
+        yield f"adopted: {counted(tally.adopted, 'path')} as it is now"
     verdicts = " · ".join(f"{verdict} {counts[verdict]:,}" for verdict in VERDICTS if verdict in counts)
     rate = f" ({size(int(tally.bytes / found.seconds))}/s)" if tally.bytes and found.resumed is None else ""
     well = "nothing wrong was found" if tally.not_read or tally.no_digest else "all is as it was committed"

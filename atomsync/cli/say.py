@@ -15,6 +15,11 @@ import click
 _COLOURS = {
     "created  ": "green",
     "removed  ": "red",
+    "rot ": "red",
+    "missing ": "red",
+    "repaired  ": "green",
+    "only in SRC ": "green",
+    "only in DST ": "red",
     "ok ": "green",
     "note ": "yellow",
     "limit ": "yellow",

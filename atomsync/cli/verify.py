@@ -3,19 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import click
 
 from atomsync.cli import quantities, records, render_scrub
+from atomsync.cli.help import OUTPUT, with_options
 from atomsync.cli.options import PairCommand, json_option, pattern_lines, pattern_options, state_dir_option
 from atomsync.cli.push import progress_of
+from atomsync.cli.say import say
 from atomsync.cli.signals import stopping
+from atomsync.sync.adopting import Adopter
 from atomsync.sync.examine import Examiner
 from atomsync.sync.repair import repair as restore
 from atomsync.sync.roots import check_roots
 from atomsync.sync.verify import Verifier, exit_status_of, mended
 from atomsync.tree.filters import Filters
 from atomsync.unit.store import open_store
+
+
+def _reading_options(command: Any) -> Any:
+    sample = click.option(
+        "--sample",
+        type=quantities.percent,
+        default="100%",
+        metavar="P%",
+        help="Read only so many of the files, picked at random. Default: all.",
+    )
+    limit = click.option(
+        "--bwlimit", type=quantities.rate, metavar="RATE", help="Read at most 50MB, say, a second."
+    )
+    return with_options(command, ("What is read", sample, limit))
+
+
+def _mending_options(command: Any) -> Any:
+    repair = click.option(
+        "--repair",
+        metavar="SRC",
+        help="Then stage what is wrong anew from SRC, if it has it as it was committed.",
+    )
+    adopt = click.option(
+        "--adopt",
+        is_flag=True,
+        help="Take what cannot be judged for what is to be there; write down its digests.",
+    )
+    return with_options(command, ("What is made good", repair, adopt))
+
+
+def _output_options(command: Any) -> Any:
+    verbose = click.option(
+        "-v", "--verbose", is_flag=True, help="Also one line for each path that is not judged."
+    )
+    quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit status tells.")
+    return with_options(command, (OUTPUT, verbose, quiet))
 
 
 @click.command(
@@ -25,24 +65,12 @@ from atomsync.unit.store import open_store
     "42 a file rotted, 13 something may not be read, 20 interrupted; all in docs/exit-statuses.md.",
 )
 @click.argument("dst", metavar="DST")
-@click.option(
-    "--sample",
-    type=quantities.percent,
-    default="100%",
-    metavar="P%",
-    help="Read only so many of the files, picked at random. Default: all.",
-)
-@click.option("--bwlimit", type=quantities.rate, metavar="RATE", help="Read at most 50MB, say, a second.")
-@click.option(
-    "--repair",
-    metavar="SRC",
-    help="Then stage what is wrong anew from SRC, if it has it as it was committed.",
-)
 @click.option("--resume", is_flag=True, help="Go on where a verification of DST was stopped.")
-@pattern_options
 @state_dir_option
-@click.option("-v", "--verbose", is_flag=True, help="Also one line for each path that is not judged.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit status tells.")
+@_reading_options
+@pattern_options
+@_mending_options
+@_output_options
 @json_option
 @click.pass_context
 def command(
@@ -52,6 +80,7 @@ def command(
     sample: float,
     bwlimit: int | None,
     repair: str | None,
+    adopt: bool,
     resume: bool,
     state_dir: str | None,
     verbose: bool,
@@ -84,7 +113,8 @@ def command(
     ):
         if repair is not None:
             check_roots(repair, dst, state_dir)
-        found = Verifier(examiner, filters, sample, progress, not_judged).run(resume=resume)
+        adopter = Adopter(store, progress) if adopt else None
+        found = Verifier(examiner, filters, sample, progress, not_judged, adopter).run(resume=resume)
         _print(said if as_json or not quiet else ())
         told = records.verification(found) if as_json else render_scrub.verification(found)
         _print(told if as_json or not quiet else ())
@@ -98,4 +128,4 @@ def command(
 
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
-        click.echo(line)
+        say(line)

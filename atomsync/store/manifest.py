@@ -46,7 +46,11 @@ COMMIT;
 _SET = "UPDATE entries SET mode=?, mtime_ns=?, uid=?, gid=? WHERE path=?"
 _GET = "SELECT kind, mode, size, mtime_ns, uid, gid, target, digest FROM entries WHERE path = ?"
 _PUT = "INSERT OR REPLACE INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)"
-_ADOPT = "INSERT OR IGNORE INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)"
+_ADOPT = """
+INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE
+SET digest = excluded.digest, racy = excluded.racy
+WHERE digest = '' AND kind = excluded.kind AND size = excluded.size AND mtime_ns = excluded.mtime_ns
+"""
 
 
 class Manifest:
@@ -133,9 +137,16 @@ class Manifest:
         def follow(db: sqlite3.Connection) -> None:
             _apply(db, header, steps, time_step_ns)
             if adopted is not None:
-                _adopt(db, adopted())
+                _adopt(db, adopted(), 0, whole=True)
 
         self._do(follow)
+
+    def adopt(self, found: Iterable[tuple[str, Entry]], checked_ns: int, *, whole: bool) -> None:
+        """Take what was found at the destination for what is to be there: paths that are not known, and
+        the digests of files of which none is. ``checked_ns``: before these were read. ``whole``: with that
+        all is known."""
+        found = tuple(found)
+        self._do(lambda db: _adopt(db, found, checked_ns, whole=whole))
 
     def close(self) -> None:
         self._db.close()
@@ -232,9 +243,12 @@ def _entry(row: tuple[Any, ...]) -> Entry:
     return Entry(kind, mode, size, mtime_ns, uid, gid, os.fsdecode(target), digest=digest)
 
 
-def _adopt(db: sqlite3.Connection, found: Iterable[tuple[str, Entry]]) -> None:
-    db.executemany(_ADOPT, (_row(path, entry, 0) for path, entry in found))
-    db.execute("INSERT OR REPLACE INTO facts VALUES (?, 1)", (WHOLE,))
+def _adopt(
+    db: sqlite3.Connection, found: Iterable[tuple[str, Entry]], checked_ns: int, *, whole: bool
+) -> None:
+    db.executemany(_ADOPT, (_row(path, entry, checked_ns) for path, entry in found))
+    if whole:
+        db.execute("INSERT OR REPLACE INTO facts VALUES (?, 1)", (WHOLE,))
 
 
 def _attributes(entry: Entry, path: bytes) -> tuple[Any, ...]:

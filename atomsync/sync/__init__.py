@@ -9,4 +9,8 @@ phases   how long each phase took
 doctor   what is known of SRC and DST before anything is pushed
 survey   a source looked through for that
 findings what of it limits atomsync, and what to do about it
+saved    a plan on paper; applying: made, and carried out exactly so or not at all
+verify   a destination compared with what was committed: examine (a path), judging (what to say of it),
+         position (to go on from), throttle, adopting (what was not known), repair (what was found wrong)
+difference  where two trees differ
 """

@@ -62,6 +62,7 @@ class Examiner:
         """What is to be said of a path now, for sure; None if all is well. ``reads``: its content counts."""
         for _ in range(_TRIES):
             moment, known = self._moment(), self.rows.at(path)
+            self.control.tree.close()  # it may stand in a directory that a unit has displaced
             content: str | None = None
             try:
                 found = self.look(path)

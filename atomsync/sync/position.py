@@ -20,7 +20,8 @@ _VERSION = 1
 class Tally(NamedTuple):
     """What was looked at. ``paths``: compared with the manifest. ``files`` and ``bytes``: read, and compared
     by digest. ``not_read``: files that the sample left out. ``no_digest``: files of which the manifest has
-    none. ``unknown``: paths of which it cannot tell whether they are new."""
+    none. ``unknown``: paths of which it cannot tell whether they are new. ``adopted``: how
+    many of these it was told of."""
 
     paths: int = 0
     files: int = 0
@@ -28,6 +29,7 @@ class Tally(NamedTuple):
     not_read: int = 0
     no_digest: int = 0
     unknown: int = 0
+    adopted: int = 0
 
 
 class Position(NamedTuple):

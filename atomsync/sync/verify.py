@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from atomsync.errors import Interrupted
+from atomsync.errors import AtomSyncError, Interrupted
 from atomsync.store.progress import Progress
 from atomsync.store.rows import Known
 from atomsync.sync import position
+from atomsync.sync.adopting import Adopter
 from atomsync.sync.examine import DYING, Examiner
 from atomsync.sync.judging import CLOSED, RESTLESS, ROT, Finding, drift_of, is_judged_by_content
 from atomsync.sync.position import Position, Tally
@@ -55,16 +56,18 @@ class Verifier:
         percent: float,
         progress: Progress,
         told: Callable[[str, str], None],
+        adopter: Adopter | None = None,
     ) -> None:
-        """``percent``: of the files, picked at random, so many are read."""
+        """``percent``: of the files, picked at random, so many are read. ``adopter`` is handed what cannot be
+        judged for want of knowledge."""
         self._examiner, self._filters, self._percent = examiner, filters, percent
-        self._progress, self._told = progress, told
+        self._progress, self._told, self._adopter = progress, told, adopter
         self._control, self._rows = examiner.control, examiner.rows
         self._whole = self._rows.is_whole
         self._excluded: dict[str, bool] = {}
 
     def run(self, *, resume: bool = False) -> Verification:
-        """Raises Interrupted; then its position is kept, and ``resume`` goes on there."""
+        """Whatever it raises (Interrupted, say), its position is kept, and ``resume`` goes on there."""
         began = time.perf_counter()
         before = position.load(self._control) if resume else None
         self._before = before.tally if before else Tally()
@@ -79,21 +82,27 @@ class Verifier:
             for path, known, found in self._pairs(os.fsencode(after)):
                 self._progress.check()
                 if known is None and not self._whole and self._rows.at(path) is None:
-                    self._skip(path, UNKNOWN)
+                    self._pass_over(path, found, UNKNOWN)
                 else:
                     self._judge(path, known, found)
                     self._counts["paths"] += 1
                 after = path
                 if time.monotonic() - saved > _SAVED_S:
+                    self._write_down()
                     position.save(self._control, self._position(after, began_ns))
                     saved = time.monotonic()
+            self._write_down(whole=not (self._whole or self._filters.active or self._some_are_unknown()))
         except Interrupted:
+            self._write_down(patient=False)
             position.save(self._control, self._position(after, began_ns))
             raise Interrupted(
                 f"stopped by {self._progress.stopping}",
                 f"verified up to {shown(after)}" if after else "nothing was verified yet",
                 "Go on from there: atomsync verify --resume DST",
             ) from None
+        except AtomSyncError:
+            position.save(self._control, self._position(after, began_ns))
+            raise
         position.forget(self._control)
         return Verification(
             tuple(self._findings),
@@ -106,7 +115,8 @@ class Verifier:
         read = {
             name: getattr(self._before, name) + getattr(self._examiner, name) for name in ("files", "bytes")
         }
-        return Tally(**{**self._counts, **read})
+        adopted = self._before.adopted + (self._adopter.adopted if self._adopter else 0)
+        return Tally(**{**self._counts, **read, "adopted": adopted})
 
     def _position(self, after: str, began_ns: int) -> Position:
         return Position(after, began_ns, self._tally(), tuple(self._findings))
@@ -157,7 +167,10 @@ class Verifier:
                     self._examiner.files += 1
                     return
             elif known.entry.kind == FILE == found.kind and not known.entry.digest:
-                self._skip(path, NO_DIGEST)
+                if not drift_of(known.entry, found):
+                    self._pass_over(path, found, NO_DIGEST)
+                else:
+                    self._skip(path, NO_DIGEST)
             if not drift_of(known.entry, found) and not (reads and is_judged_by_content(known, found)):
                 return
         finding = self._examiner.judge(path, reads=reads)
@@ -166,6 +179,28 @@ class Verifier:
 
     def _is_sampled(self) -> bool:
         return self._percent >= 100 or random.random() * 100 < self._percent
+
+    def _pass_over(self, path: str, found: Entry | None, why: str) -> None:
+        """Of what the manifest knows too little; the adopter makes it known."""
+        if self._adopter is not None and found is not None and self._is_sampled():
+            if found.kind != FILE:
+                self._adopter.take(path, found)
+                return
+            with contextlib.suppress(OSError):
+                read = self._examiner.read(path)
+                if read is not None and read[1]:
+                    self._adopter.take(path, read[0]._replace(digest=read[1]))
+                    return
+        self._skip(path, why)
+
+    def _some_are_unknown(self) -> bool:
+        return bool(self._counts["unknown"]) or any(
+            finding.verdict in (CLOSED, RESTLESS) for finding in self._findings
+        )
+
+    def _write_down(self, *, whole: bool = False, patient: bool = True) -> None:
+        if self._adopter is not None:
+            self._adopter.write(whole=whole, patient=patient)
 
     def _skip(self, path: str, why: str) -> None:
         self._counts[why.replace(" ", "_")] += 1

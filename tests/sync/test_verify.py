@@ -19,6 +19,7 @@ import pytest
 from atomsync import open_store, push
 from atomsync.errors import DiskError, Interrupted, UsageError
 from atomsync.store.progress import Progress
+from atomsync.sync.adopting import Adopter
 from atomsync.sync.examine import Examiner
 from atomsync.sync.verify import Verification, Verifier, exit_status_of
 from atomsync.tree.filters import Filters
@@ -183,6 +184,22 @@ def test_what_may_not_be_read_is_told_and_ends_with_13(public_dir: Path, plant: 
     assert "closed    a: Permission denied" in done.stdout
 
 
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4", "ext4-seconds", "xfs", "btrfs"])
+@pytest.mark.parametrize("tree", ["awkward", "website"])
+def test_a_real_tree_that_was_pushed_is_clean_on_every_filesystem(
+    tree: str, kind: str, small_fs: Any, real_tree: Callable[[str], Path]
+) -> None:
+    point = small_fs(kind, {"xfs": 300, "btrfs": 128}.get(kind, 64))
+    push(real_tree(tree), point / "dst", durability="none")
+    beyond = ["times/"] if kind == "ext4-seconds" else []  # years it cannot keep
+    found = verify(point / "dst", *beyond)
+    assert found.findings == ()
+    assert found.tally.paths > 10
+    assert found.tally.no_digest == found.tally.unknown == 0
+    push(real_tree(tree), point / "dst", delete=True, durability="none")
+    assert verify(point / "dst", *beyond).findings == ()
+
+
 # -- what it cannot judge
 def test_what_was_there_before_the_first_push_is_known_without_a_digest(
     tmp_path: Path, src: Path, plant: Plant
@@ -241,6 +258,66 @@ def test_patterns_leave_paths_out_on_both_sides(dst: Path, plant: Plant) -> None
     assert told(verify(dst, "*", "!z")) == [("rot", "z")]
 
 
+# -- made known
+def adopting(dst: Path, *lines: str) -> Verification:
+    store, progress = open_store(dst, timeout=0), Progress()
+    with Examiner(store, progress) as examiner:
+        adopter = Adopter(store, progress)
+        return Verifier(examiner, Filters(lines), 100, progress, lambda *_: None, adopter).run()
+
+
+def test_what_has_no_digest_gets_one_and_can_rot_from_then_on(
+    tmp_path: Path, src: Path, plant: Plant
+) -> None:
+    dst = plant(tmp_path / "dst", {"mine/x": b"x", "a": b"aa"})
+    os.utime(dst / "mine/x", ns=(T, T))
+    shutil.copystat(src / "a", dst / "a")
+    push(src, dst)
+    rot(dst / "a")
+    assert verify(dst).findings == ()
+    rot(dst / "a")
+    found = adopting(dst)
+    assert (found.findings, found.tally.adopted, found.tally.no_digest) == ((), 2, 0)
+    assert verify(dst).tally.no_digest == 0
+    rot(dst / "a")
+    rot(dst / "mine/x")
+    assert told(verify(dst)) == [("rot", "a"), ("rot", "mine/x")]
+    assert told(adopting(dst)) == [("rot", "a"), ("rot", "mine/x")]
+
+
+def test_a_lost_manifest_is_whole_again_when_all_was_adopted(tmp_path: Path, src: Path, plant: Plant) -> None:
+    dst = plant(tmp_path / "dst", {"mine/x": b"x"})
+    push(src, dst)
+    (dst / ".atomsync/manifest.sqlite").unlink()
+    assert adopting(dst, "*.o").tally.adopted == 2
+    (dst / "new").write_bytes(b"")
+    assert (verify(dst).findings, verify(dst).tally.unknown) == ((), 1)  # a pattern may have hidden something
+    assert adopting(dst).tally.adopted == 1
+    (dst / "newer").write_bytes(b"")
+    assert told(verify(dst)) == [("extra", "newer")]
+
+
+def test_what_drifted_is_not_adopted(tmp_path: Path, src: Path, plant: Plant) -> None:
+    dst = plant(tmp_path / "dst", {"mine": b"x"})
+    push(src, dst)
+    (dst / "mine").write_bytes(b"edited")
+    for _ in range(2):
+        assert told(adopting(dst)) == [("drift", "mine")]
+
+
+def test_what_was_adopted_is_pushed_over_as_ever(
+    tmp_path: Path, src: Path, plant: Plant, assert_same_tree: Any
+) -> None:
+    dst = plant(tmp_path / "dst", {"a": b"aa"})
+    shutil.copystat(src / "a", dst / "a")
+    push(src, dst)
+    adopting(dst)
+    (src / "a").write_bytes(b"newer")
+    push(src, dst)
+    assert verify(dst).findings == ()
+    assert_same_tree(src, dst)
+
+
 # -- while others work there
 def test_units_committed_meanwhile_are_never_taken_for_rot_or_drift(tmp_path: Path, plant: Plant) -> None:
     src = plant(tmp_path / "src", {f"d{number % 7}/f{number}": os.urandom(2000) for number in range(300)})
@@ -253,11 +330,14 @@ def test_units_committed_meanwhile_are_never_taken_for_rot_or_drift(tmp_path: Pa
         dice = random.Random(4)
         try:
             for _ in range(25):
+                if dice.random() < 0.5:  # a directory goes, and later another comes by its name
+                    shutil.rmtree(src / f"d{dice.randrange(7)}", ignore_errors=True)
                 for number in dice.sample(range(300), 60):
                     path = src / f"d{number % 7}/f{number}"
                     if dice.random() < 0.2 and path.exists():
                         path.unlink()
                     else:
+                        path.parent.mkdir(exist_ok=True)
                         path.write_bytes(dice.randbytes(2000))  # of the same size
                 push(src, dst, delete=True, durability="none", max_delete="100%")
         except BaseException as error:
@@ -275,6 +355,55 @@ def test_units_committed_meanwhile_are_never_taken_for_rot_or_drift(tmp_path: Pa
     assert len(rounds) >= 2
     assert [finding for found in rounds for finding in found.findings if finding.verdict != "restless"] == []
     assert verify(dst).findings == ()
+
+
+def test_a_directory_that_was_replaced_meanwhile_is_entered_anew(src: Path, dst: Path) -> None:
+    with Examiner(open_store(dst, timeout=0), Progress()) as examiner:
+        assert examiner.judge("d/b") is None
+        shutil.rmtree(src / "d")
+        push(src, dst, delete=True)
+        assert examiner.judge("d/b") is None  # nothing is known of it, and nothing is there
+        (src / "d").mkdir()
+        (src / "d/b").write_bytes(b"another")
+        push(src, dst)
+        assert examiner.judge("d/b") is None
+        assert examiner.files == 2
+
+
+def test_a_writer_killed_while_it_wrote_the_manifest_costs_nothing(dst: Path) -> None:
+    for number in range(300):
+        (dst / f"{number:060}").touch()
+    child = os.fork()
+    if not child:
+        try:
+            with open_store(dst).session() as session:
+                session.manifest._db.execute("PRAGMA cache_size = 1")  # so that pages go to the file early
+                session.manifest._db.execute("UPDATE entries SET digest = 'half', target = zeroblob(9000)")
+                os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert (dst / ".atomsync/manifest.sqlite-journal").stat().st_size
+    assert verify(dst, "0*").findings == ()
+
+
+def test_what_stops_it_otherwise_keeps_its_position_too(dst: Path) -> None:
+    store, progress = open_store(dst, timeout=0), Progress()
+    with Examiner(store, progress) as examiner:
+        verifier = Verifier(examiner, Filters(), 100, progress, lambda *_: None)
+        read = examiner.read
+
+        def failing(path: str) -> Any:
+            if path == "d/b":
+                raise DiskError("cannot read the manifest")
+            return read(path)
+
+        examiner.read = failing  # type: ignore[method-assign]
+        with pytest.raises(DiskError):
+            verifier.run()
+    found = verify(dst, resume=True)
+    assert found.resumed == "d"
+    assert found.tally.paths == 8
 
 
 def test_it_needs_no_lock_while_another_is_staging(dst: Path) -> None:
