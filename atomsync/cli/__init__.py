@@ -9,6 +9,7 @@ config                ``atomsync.toml``, for ``watch``
 flush, pause, resume  what one may ask of a watch
 recover               ``atomsync recover``
 status                ``atomsync status``
+doctor                ``atomsync doctor``
 selftest              ``atomsync selftest``
 signals               SIGINT and SIGTERM as a wish
 render                what a person reads

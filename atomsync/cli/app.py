@@ -34,6 +34,7 @@ _COMMANDS = {
     "status": "Show the last unit of DST, whether one is unfinished, and its watch.",
     "diff": "Show where SRC and DST differ.",
     "verify": "Read DST again, and find what rotted, changed, went or came since it was committed.",
+    "doctor": "Look what DST's filesystem can do, and what would limit atomsync there.",
     "selftest": "Try on DST's filesystem whether it keeps what atomsync promises.",
 }
 

@@ -16,6 +16,7 @@ from atomsync.store.recovery import CLEAN, Recovery
 from atomsync.store.status import Status
 from atomsync.sync.difference import Differences
 from atomsync.sync.facts import SCHEMA, change_facts, receipt_facts
+from atomsync.sync.findings import Finding
 from atomsync.sync.judging import VERDICTS
 from atomsync.sync.repair import Repair
 from atomsync.sync.report import Report
@@ -190,6 +191,20 @@ def repair(done: Repair, after: Verification) -> Iterator[str]:
         repaired=len(done.repaired),
         left=len(done.left),
         **{verdict: counts.get(verdict, 0) for verdict in VERDICTS},
+    )
+
+
+def doctor(
+    destination: str, source: str | None, found: Sequence[Finding], verdict: str, exit_status: int
+) -> str:
+    return _line(
+        "doctor",
+        destination=destination,
+        source=source,
+        works=exit_status == 0,
+        exit_status=exit_status,
+        verdict=verdict,
+        findings=[finding._asdict() for finding in found],
     )
 
 

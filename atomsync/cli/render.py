@@ -14,6 +14,7 @@ from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.store.status import Status
 from atomsync.sync.drift import listed
 from atomsync.sync.report import Report
+from atomsync.tree.amount import size as size
 from atomsync.tree.entry import DIR, LINK, Entry
 from atomsync.tree.path import shown
 
@@ -252,16 +253,6 @@ def tally(found: Iterable[Change]) -> tuple[int, int, int]:
         else:
             updated += change.visible
     return created, updated, removed
-
-
-def size(count: int) -> str:
-    """Bytes in decimal units, three digits."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1000 or unit == "TB":
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
-        value /= 1000
-    raise AssertionError("the loop returns")
 
 
 def _attributes(old: Entry, new: Entry) -> Iterator[str]:

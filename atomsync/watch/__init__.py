@@ -7,5 +7,6 @@ watcher      what every watcher offers
 inotify      Linux: one kernel watch a directory
 covered      the directories that have one, as a tree of nodes
 observer     elsewhere: whatever watchdog has for the platform
+limits       how much the kernel lets a user watch
 filesystems  which filesystems give no events, and so must be polled
 """

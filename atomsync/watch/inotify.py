@@ -27,6 +27,7 @@ from watchdog.observers.inotify_c import InotifyFD, WatchDescriptor, inotify_add
 from atomsync.tree.path import is_reserved, joined, shown
 from atomsync.watch.covered import Covered, Node
 from atomsync.watch.hint import ENTRY, EVERYWHERE, TREE, Hint
+from atomsync.watch.limits import limit
 from atomsync.watch.watcher import Hear, Uncovered
 
 _MODIFY, _ATTRIB, _CLOSE_WRITE = 0x2, 0x4, 0x8
@@ -390,8 +391,5 @@ def _why(error: OSError) -> str:
 
 
 def _limit(name: str) -> str:
-    try:
-        with open(f"/proc/sys/fs/inotify/{name}", encoding="ascii") as file:
-            return f"sysctl fs.inotify.{name} is {file.read().strip()}"
-    except OSError:
-        return f"see sysctl fs.inotify.{name}"
+    found = limit(name)
+    return f"see sysctl fs.inotify.{name}" if found is None else f"sysctl fs.inotify.{name} is {found}"

@@ -78,6 +78,7 @@ def test_every_command_is_swept_or_changes_nothing() -> None:
     swept_here = {"push", "recover", "watch"}  # the last in test_watch_kills
     harmless = {
         "status",
+        "doctor",  # which tries things out in a directory of its own, and names none of DST's
         "selftest",  # which works in a directory of its own
         *("flush", "pause", "resume"),  # which only ask a watch; what it then does is its own
     }
