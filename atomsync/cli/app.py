@@ -14,7 +14,10 @@ from typing import NoReturn
 import click
 
 from atomsync.cli import records, render
+from atomsync.cli.help import did_you_mean, nearest_choice
 from atomsync.cli.options import Told
+from atomsync.cli.say import say
+from atomsync.cli.signals import unmoved
 from atomsync.errors import AtomSyncError, UsageError, from_oserror
 from atomsync.tree.path import shown
 
@@ -52,6 +55,14 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in _COMMANDS and not name.startswith("-"):
+            raise click.UsageError(f"No such command {name!r}.{did_you_mean(name, _COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
@@ -77,6 +88,7 @@ def group() -> None:
 
 def main() -> NoReturn:
     """The ``atomsync`` command."""
+    unmoved()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter shows its number
             stream.reconfigure(errors="backslashreplace")
@@ -95,7 +107,7 @@ def run(arguments: list[str]) -> int:
         return UsageError.exit_status
     except click.ClickException as error:
         told.as_json = told.as_json or "--json" in arguments  # the parser stopped before it came to it
-        text = shown(error.format_message())
+        text = shown(error.format_message() + nearest_choice(error))
         hint = (
             f"Try: {error.ctx.command_path} --help"
             if isinstance(error, click.UsageError) and error.ctx
@@ -127,5 +139,5 @@ def _failed(error: AtomSyncError, told: Told) -> int:
     if told.as_json:
         click.echo(records.failure(error))
     else:
-        click.echo(render.failure(error), err=True)
+        say(render.failure(error), err=True)
     return error.exit_status

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from atomsync.cli import planfile
-from atomsync.cli.options import hook_options, json_option
+from atomsync.cli.options import hook_options, output_options
 from atomsync.cli.push import carried_out, progress_of, with_report
 from atomsync.cli.signals import stopping
 from atomsync.sync.applying import apply
@@ -21,10 +21,8 @@ from atomsync.sync.applying import apply
 )
 @click.argument("file", metavar="FILE")
 @hook_options
-@click.option("-v", "--verbose", is_flag=True, help="One line for each changed path.")
-@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-@json_option
-def command(file: str, *, verbose: bool, quiet: bool, as_json: bool, **hooks: Any) -> int:
+@output_options
+def command(file: str, *, verbose: int, quiet: bool, as_json: bool, **hooks: Any) -> int:
     """Do exactly what a saved plan says, in one all-or-nothing unit, or nothing.
 
     SRC and DST are compared again, with the options of the plan. If anything that is to be done is not
@@ -37,6 +35,6 @@ def command(file: str, *, verbose: bool, quiet: bool, as_json: bool, **hooks: An
     """
     gc.disable()  # as in push
     plan = planfile.read(file)
-    with stopping(progress_of(bar=not (quiet or as_json))) as progress:
+    with stopping(progress_of(bar=not (quiet or as_json), curious=verbose > 1)) as progress:
         report = with_report(apply, plan, progress=progress, **hooks)
     return carried_out(report, progress, verbose=verbose, quiet=quiet, as_json=as_json)

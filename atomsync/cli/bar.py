@@ -8,16 +8,17 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from atomsync.cli.render import size as human_size
-from atomsync.store.progress import Progress
+from atomsync.cli.render_progress import amount
+from atomsync.store.progress import Counted
 
 _REDRAW_S = 0.1
 
 
-class BarProgress(Progress):
-    """Adds up what it is told and hands it to rich ten times a second: it is told of every file."""
+class BarProgress(Counted):
+    """Hands what it adds up to rich ten times a second: it is told of every file."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, curious: bool = False) -> None:
+        super().__init__(curious=curious)
         self._bar = RichProgress(
             TextColumn("{task.description:>6}"),
             BarColumn(),
@@ -27,32 +28,22 @@ class BarProgress(Progress):
             transient=True,
         )
         self._task = self._bar.add_task("start", total=None, told="")
-        self._files = self._size = 0
-        self._of_files = self._of_size = 0
         self._drawn = 0.0
         self._bar.start()
 
     def phase(self, name: str, files: int = 0, size: int = 0) -> None:
-        self._files = self._size = 0
-        self._of_files, self._of_size = files, size
+        super().phase(name, files, size)
         self._bar.remove_task(self._task)
         self._task = self._bar.add_task(name, total=size or None, told="")
         self._drawn = 0.0
         self.advance()
 
     def advance(self, files: int = 0, size: int = 0) -> None:
-        self._files += files
-        self._size += size
+        super().advance(files, size)
         now = time.monotonic()
         if now - self._drawn > _REDRAW_S:
             self._drawn = now
-            self._bar.update(self._task, completed=self._size, told=self._told())
-
-    def _told(self) -> str:
-        if self._of_size:
-            sizes = f"{human_size(self._size)} of {human_size(self._of_size)}"
-            return f"{self._files:,} of {self._of_files:,} files · {sizes}"
-        return f"{self._files:,} files" if self._files else ""
+            self._bar.update(self._task, completed=self._size, told=amount(self.done))
 
     def close(self) -> None:
         self._bar.stop()

@@ -8,6 +8,7 @@ import click
 
 from atomsync.cli import records
 from atomsync.cli.options import json_option, state_dir_option
+from atomsync.cli.say import say
 from atomsync.cli.signals import stopping
 from atomsync.errors import AtomSyncError, Interrupted
 from atomsync.store.progress import Progress
@@ -49,8 +50,8 @@ def command(
         click.echo(records.doctor(destination, source, found, verdict(found), status))
         return status
     for line in _lines(found):
-        click.echo(line)
-    click.echo(f"verdict: {verdict(found)}")
+        say(line)
+    say(f"verdict: {verdict(found)}")
     return status
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import click
 
+from atomsync.cli.help import OUTPUT, SectionedCommand, with_options
 from atomsync.cli.quantities import duration, most, size
 from atomsync.errors import UsageError
 from atomsync.store.options import KEEP_UNITS
@@ -24,7 +25,7 @@ class Told:
     as_json = False
 
 
-class PairCommand(click.Command):
+class PairCommand(SectionedCommand):
     """Remembers in which order the pattern options stood: the last match decides."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -64,14 +65,34 @@ def _remember(ctx: click.Context, _option: click.Parameter, value: bool) -> bool
 
 def json_option(command: Any) -> Any:
     """``--json``."""
-    return click.option(
+    option = click.option(
         "--json",
         "as_json",
         is_flag=True,
         is_eager=True,
         callback=_remember,
         help="Print JSON, one object a line (docs/json.md).",
-    )(command)
+    )
+    return with_options(command, (OUTPUT, option))
+
+
+def output_options(command: Any) -> Any:
+    """``-v``, ``-q`` and ``--json`` of what commits units. ``verbose`` counts: with 1 each changed path has a
+    line, with 2 also its reason, and what was left as it is has one."""
+    command = json_option(command)
+    return with_options(
+        command,
+        (
+            OUTPUT,
+            click.option(
+                "-v",
+                "--verbose",
+                count=True,
+                help="One line for each changed path; -vv: with the reason, and what was left as it is.",
+            ),
+            click.option("-q", "--quiet", is_flag=True, help="Print errors and warnings only."),
+        ),
+    )
 
 
 def state_dir_option(command: Any) -> Any:
@@ -149,15 +170,23 @@ _KEEP = (
 
 def keep_options(command: Any) -> Any:
     """``--keep`` and ``--keep-bytes``."""
-    for option in reversed(_KEEP):
-        command = option(command)
-    return command
+    return with_options(command, _KEEP)
 
 
 _PAIR = (
+    "What is copied",
     click.option(
         "--delete", is_flag=True, help="Also remove from DST what SRC does not have. Default: remove nothing."
     ),
+    click.option(
+        "-c", "--checksum", is_flag=True, help="Compare files by content instead of by size and mtime."
+    ),
+    *_PATTERNS,
+    *_SOURCE,
+    click.option(
+        "-H", "--hard-links", is_flag=True, help="Names that are one file in SRC are one file in DST too."
+    ),
+    "Safety",
     click.option(
         "--max-delete",
         type=most,
@@ -179,26 +208,21 @@ _PAIR = (
         help="SRC and DST are what they are meant to be, though they are not what the last unit saw.",
     ),
     click.option(
-        "--last",
-        multiple=True,
-        metavar="PATTERN",
-        help="Make what matches visible after all else (gitignore pattern), say index.html.",
-    ),
-    click.option(
-        "-c", "--checksum", is_flag=True, help="Compare files by content instead of by size and mtime."
-    ),
-    *_PATTERNS,
-    *_SOURCE,
-    click.option(
-        "-H", "--hard-links", is_flag=True, help="Names that are one file in SRC are one file in DST too."
-    ),
-    click.option(
         "--on-unstable",
         type=click.Choice(["fail", "skip"]),
         default="fail",
         show_default=True,
         help="What to do with files that keep changing while they are staged.",
     ),
+    "Order and hooks",
+    click.option(
+        "--last",
+        multiple=True,
+        metavar="PATTERN",
+        help="Make what matches visible after all else (gitignore pattern), say index.html.",
+    ),
+    *_HOOKS,
+    "Durability and history",
     click.option(
         "--durability",
         type=click.Choice(["full", "none"]),
@@ -216,33 +240,24 @@ _PAIR = (
     state_dir_option,
     keep_options,
     click.option("-m", "--message", default="", help="A note to keep with the unit."),
-    *_HOOKS,
 )
 
 
 def pair_options(command: Any) -> Any:
     """What ``push`` and ``watch`` say about SRC, DST and the way from one to the other, in the same words."""
-    return _with(command, _PAIR)
+    return with_options(command, _PAIR)
 
 
 def pattern_options(command: Any) -> Any:
     """Which paths are in scope; for a ``PairCommand``."""
-    return _with(command, _PATTERNS)
+    return with_options(command, _PATTERNS)
 
 
 def scope_options(command: Any) -> Any:
     """Which paths of SRC are in scope; for a ``PairCommand``."""
-    return _with(command, (*_PATTERNS, *_SOURCE))
-
-
-def _with(command: Any, options: Sequence[Any]) -> Any:
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return with_options(command, (*_PATTERNS, *_SOURCE))
 
 
 def hook_options(command: Any) -> Any:
     """What runs around the commit of a unit; a part of ``pair_options``."""
-    for option in reversed(_HOOKS):
-        command = option(command)
-    return command
+    return with_options(command, ("Hooks", *_HOOKS))

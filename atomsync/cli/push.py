@@ -6,16 +6,17 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from atomsync.cli import planfile, records, render
-from atomsync.cli.options import PairCommand, json_option, pair_options, pattern_lines
+from atomsync.cli.options import PairCommand, output_options, pair_options, pattern_lines
+from atomsync.cli.say import say
 from atomsync.cli.signals import stopping
 from atomsync.errors import AfterFailed, Interrupted, UsageError
-from atomsync.store.progress import Progress
+from atomsync.store.progress import Counted
 from atomsync.sync.applying import plan_of
 from atomsync.sync.push import push
 from atomsync.sync.report import Report
@@ -34,9 +35,7 @@ from atomsync.tree.filters import Filters
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be done; touch nothing.")
 @click.option("--save-plan", metavar="FILE", help="With -n: keep the plan, for atomsync apply FILE.")
 @pair_options
-@click.option("-v", "--verbose", is_flag=True, help="One line for each changed path.")
-@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-@json_option
+@output_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -66,7 +65,7 @@ def command(
     after: str,
     hook_timeout: float,
     touch: str,
-    verbose: bool,
+    verbose: int,
     quiet: bool,
     as_json: bool,
 ) -> int:
@@ -86,7 +85,7 @@ def command(
         raise UsageError("cannot save the plan", "this push would carry it out", "Add -n.")
     lines = pattern_lines(ctx.meta["patterns"])
     filters = Filters(lines, gitignore=gitignore)
-    with stopping(progress_of(bar=not (quiet or as_json))) as progress:
+    with stopping(progress_of(bar=not (quiet or as_json), curious=verbose > 1)) as progress:
         report = with_report(
             push,
             src,
@@ -129,10 +128,10 @@ def with_report(push: Callable[..., Report], *about: Any, **options: Any) -> Rep
         return report
 
 
-def carried_out(report: Report, progress: Progress, *, verbose: bool, quiet: bool, as_json: bool) -> int:
+def carried_out(report: Report, progress: Counted, *, verbose: int, quiet: bool, as_json: bool) -> int:
     """Tell of a push that was done; the exit status."""
     try:
-        _tell(report, verbose=verbose, quiet=quiet, as_json=as_json)
+        _tell(report, progress.left, verbose=verbose, quiet=quiet, as_json=as_json)
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:  # what was to be done is done, whoever hears of it
@@ -153,25 +152,27 @@ def _unheard(error: OSError) -> None:
             click.echo(f"atomsync: done, but the report could not be written: {error.strerror}", err=True)
 
 
-def _tell(report: Report, *, verbose: bool, quiet: bool, as_json: bool) -> None:
+def _tell(
+    report: Report, left: Sequence[tuple[str, str]], *, verbose: int, quiet: bool, as_json: bool
+) -> None:
     if as_json:
-        for line in records.push(report, verbose=verbose):
+        for line in records.push(report, verbose=verbose > 0, left=left):
             click.echo(line)
         return
     for line in render.notices(report):
-        click.echo(line, err=True)
+        say(line, err=True)
     if quiet:
         return
     if verbose:
-        for line in render.changes(report.changes):
-            click.echo(line)
-    click.echo(render.summary(report, phases=verbose))
+        for line in render.changes(report.changes, left, why=verbose > 1):
+            say(line)
+    say(render.summary(report, phases=verbose > 0))
 
 
-def progress_of(*, bar: bool) -> Progress:
-    """A bar, if one is wanted and somebody is there to see it."""
-    if not bar or sys.stderr is None or not sys.stderr.isatty():
-        return Progress()
-    from atomsync.cli.bar import BarProgress  # rich costs 50 ms, and only a terminal has a bar
+def progress_of(*, bar: bool, curious: bool = False) -> Counted:
+    """A bar, if one is wanted and somebody is there to see it; either way it can be asked (``signals``)."""
+    if bar and sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from atomsync.cli.bar import BarProgress  # rich costs 50 ms, and only a terminal has a bar
 
-    return BarProgress()
+        return BarProgress(curious=curious)
+    return Counted(curious=curious)

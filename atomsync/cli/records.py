@@ -6,12 +6,13 @@ Every object has ``schema`` (1) and ``event``. Fields are only ever added within
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from atomsync.cli.render import tally
 from atomsync.errors import AtomSyncError
-from atomsync.follow.watching import Coverage
+from atomsync.follow.watching import Coverage, WatchStatus
+from atomsync.store.progress import Done
 from atomsync.store.recovery import CLEAN, Recovery
 from atomsync.store.status import Status
 from atomsync.sync.difference import Differences
@@ -25,7 +26,9 @@ from atomsync.sync.verify import Verification, counts_of
 _OWN_NAMES = ("coverage", "held", "set-aside", "missed")  # the rest of what a watch tells is called watch-...
 
 
-def push(report: Report, *, verbose: bool) -> Iterator[str]:
+def push(report: Report, *, verbose: bool, left: Iterable[tuple[str, str]] = ()) -> Iterator[str]:
+    for path, reason in sorted(left):
+        yield _line(reason, path=path)
     for event, fields in _told(report, verbose=verbose):
         yield _line(event, **fields)
 
@@ -47,6 +50,10 @@ def watch(
             plain |= _error(value)
         elif isinstance(value, Coverage):
             plain |= value._asdict()
+        elif isinstance(value, WatchStatus):
+            plain |= {"state": value.state, "queue": value.queue, "lag_s": value.lag_s}
+        elif isinstance(value, Done):
+            plain |= _done(value)
         else:
             plain[name] = value
     yield _line(event if event in _OWN_NAMES else f"watch-{event}", **plain)
@@ -219,6 +226,18 @@ def _error(error: AtomSyncError) -> dict[str, object]:
         "what": error.what,
         "why": error.why,
         "hint": error.hint,
+    }
+
+
+def _done(done: Done) -> dict[str, object]:
+    return {
+        "phase": done.phase,
+        "files": done.files,
+        "of_files": done.of_files or None,
+        "bytes": done.size,
+        "of_bytes": done.of_size or None,
+        "phase_s": round(done.phase_s, 3),
+        "left_s": done.left_s,
     }
 
 

@@ -6,7 +6,10 @@ import click
 
 from atomsync.cli import records, render
 from atomsync.cli.options import json_option, state_dir_option
+from atomsync.cli.say import say
+from atomsync.cli.signals import answering
 from atomsync.errors import Drift, RootError, UsageError
+from atomsync.store.progress import Counted
 from atomsync.store.recovery import CLEAN
 from atomsync.tree.path import shown
 from atomsync.unit.store import Store, open_store
@@ -30,6 +33,11 @@ def command(
 
     A prepared unit (see "atomsync status") rests until somebody decides about it: usually the program that
     prepared it, which asks its database. Decide here only if that program is gone for good.
+
+    \b
+    Examples:
+      atomsync recover /srv/www
+      atomsync recover --rollback 20261121-090403-542 /srv/www
     """
     store = open_store(dst, state_dir=state_dir, timeout=_PATIENCE_S)
     if commit is not None and rollback is not None:
@@ -39,7 +47,8 @@ def command(
         return _decide(store, unit, commit=commit is not None, as_json=as_json)
     if not store.is_there():
         raise RootError(f"cannot recover {shown(dst)}", "it is not a directory")
-    found = store.recover()
+    with answering(Counted()):
+        found = store.recover()
     resting = store.prepared()
     if as_json:
         click.echo(records.recovery(found))
@@ -47,7 +56,7 @@ def command(
         click.echo("nothing to recover" + ("" if not resting else ", but a prepared unit rests:"))
     else:
         for line in render.recovery(found):
-            click.echo(line)
+            say(line)
     for line in () if as_json else render.resting(resting):
         click.echo(line)
     return Drift.exit_status if found.conflicts else 0
@@ -65,5 +74,5 @@ def _decide(store: Store, unit: str, *, commit: bool, as_json: bool) -> int:
         return status
     click.echo(f"unit {unit} was {'committed' if commit else 'rolled back'}")
     for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     return status

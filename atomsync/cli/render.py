@@ -6,16 +6,18 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from atomsync.cli.render_progress import line as progress_line
 from atomsync.errors import AtomSyncError
-from atomsync.follow.watching import Coverage
+from atomsync.follow.watching import SYNCING, Coverage, WatchStatus
 from atomsync.plan.change import Change
 from atomsync.store.prepared import PreparedUnit
+from atomsync.store.progress import Done
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.store.status import Status
 from atomsync.sync.drift import listed
 from atomsync.sync.report import Report
 from atomsync.tree.amount import size as size
-from atomsync.tree.entry import DIR, LINK, Entry
+from atomsync.tree.entry import DIR, FILE, LINK, SEEN, Entry
 from atomsync.tree.path import shown
 
 _LISTED_MAX = 10
@@ -32,25 +34,36 @@ def failure(error: AtomSyncError) -> str:
     return f"atomsync: {error}"
 
 
-def changes(found: Iterable[Change]) -> Iterator[str]:
-    """One line for each changed path."""
-    for change in sorted(found):
-        if not change.visible:
-            continue
-        path, old, new, content = change
-        entry = new or old
-        assert entry is not None
-        name = shown(path or ".") + ("/" if entry.kind == DIR and path else "")
-        if entry.kind == LINK and new is not None:
-            name += f" -> {shown(entry.target)}"
-        if old is None:
-            yield f"created  {name}"
-        elif new is None:
-            yield f"removed  {name}"
-        elif old.kind != new.kind:
-            yield f"updated  {name} (was a {old.kind})"
-        else:
-            yield f"updated  {name}" + ("" if content else f" ({', '.join(_attributes(old, new))})")
+def changes(
+    found: Iterable[Change], left: Iterable[tuple[str, str]] = (), *, why: bool = False
+) -> Iterator[str]:
+    """One line for each changed path, with ``why`` more than what is new; and for each that was ``left``."""
+    lines = [(change.path, _changed(change, why=why)) for change in found if change.visible]
+    lines += [(path, f"{reason}  {shown(path or '.')}") for path, reason in left]
+    for _path, line in sorted(lines):
+        yield line
+
+
+def _changed(change: Change, *, why: bool) -> str:
+    path, old, new, content = change
+    entry = new or old
+    assert entry is not None
+    name = shown(path or ".") + ("/" if entry.kind == DIR and path else "")
+    if entry.kind == LINK and new is not None:
+        name += f" -> {shown(entry.target)}"
+    if old is None:
+        return f"created  {name}" + (f" ({_what(entry)})" if why else "")
+    if new is None:
+        return f"removed  {name}" + (f" ({_what(entry)})" if why else "")
+    if old.kind != new.kind:
+        return f"updated  {name} (was a {old.kind})"
+    if content and not why:
+        return f"updated  {name}"
+    return f"updated  {name} ({', '.join(_attributes(old, new, content=content))})"
+
+
+def _what(entry: Entry) -> str:
+    return f"{size(entry.size)}" if entry.kind == FILE else entry.kind
 
 
 def summary(report: Report, *, phases: bool = False) -> str:
@@ -151,17 +164,17 @@ def resting(units: Iterable[PreparedUnit]) -> Iterator[str]:
         )
 
 
-def watch(event: str, fields: Mapping[str, Any], *, verbose: bool) -> Iterator[tuple[str, bool]]:
+def watch(event: str, fields: Mapping[str, Any], *, verbose: int) -> Iterator[tuple[str, bool]]:
     """The lines for what a watch tells, and whether each is trouble or a notice."""
     if event == "synced":
         report: Report = fields["report"]
         for line in notices(report._replace(skipped=())):  # "held" tells of those
             yield line, True
         if verbose:
-            for line in changes(report.changes):
+            for line in changes(report.changes, why=verbose > 1):
                 yield line, False
         lag = f" · lag {fields['lag_s']:.2f} s" if "lag_s" in fields else ""
-        yield summary(report, phases=verbose).replace("\n", " · ") + lag, False
+        yield summary(report, phases=verbose > 0).replace("\n", " · ") + lag, False
     elif event == "retrying":
         what, *hint = str(fields["error"]).splitlines()
         yield f"{shown(what)} · next try in {fields['next_try_s']:.1f} s", True
@@ -184,6 +197,8 @@ def watch(event: str, fields: Mapping[str, Any], *, verbose: bool) -> Iterator[t
         )
     elif event == "set-aside":
         yield f"set aside: {shown(fields['path'] or '.')}: {_on_one_line(fields['why'])}", True
+    elif event == "progress":
+        yield _progress(fields["status"], fields["done"]), True
     elif event == "metrics":
         yield f"metrics at {fields['url']}", False
     elif event == "reloaded":
@@ -192,6 +207,11 @@ def watch(event: str, fields: Mapping[str, Any], *, verbose: bool) -> Iterator[t
         why, *hint = str(fields.get("why", "")).splitlines() or [""]
         yield event + (f": {shown(why)}" if why else ""), event == "paused"
         yield from ((shown(line), True) for line in hint)
+
+
+def _progress(status: WatchStatus, done: Done) -> str:
+    unit = f"{progress_line(done)} · " if status.state == SYNCING else ""
+    return f"{status.state} · {unit}{counted(status.queue, 'hint')} waiting · lag {status.lag_s:.1f} s"
 
 
 def watched(found: Mapping[str, Any]) -> Iterator[str]:
@@ -255,7 +275,13 @@ def tally(found: Iterable[Change]) -> tuple[int, int, int]:
     return created, updated, removed
 
 
-def _attributes(old: Entry, new: Entry) -> Iterator[str]:
+def _attributes(old: Entry, new: Entry, *, content: bool) -> Iterator[str]:
+    if old.target != new.target:
+        yield f"was -> {shown(old.target)}"
+    elif old.size != new.size:
+        yield f"size {old.size:,} → {new.size:,}"
+    elif content and old[:SEEN] == new[:SEEN]:
+        yield "content"
     if old.mode != new.mode:
         yield f"mode {old.mode:04o} → {new.mode:04o}"
     if (old.uid, old.gid) != (new.uid, new.gid):

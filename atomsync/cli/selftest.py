@@ -37,6 +37,10 @@ def command(dst: str, *, seconds: float, as_json: bool) -> int:
     reader, raced by another writer, with calls that fail, and killed before one call after the other.
 
     Exit status 0: every promise held. 43: one did not; do not trust this filesystem with atomsync.
+
+    \b
+    Example:
+      atomsync selftest --seconds 60 /mnt/usb
     """
     with stopping(_Stoppable()) as progress, scratch(dst) as where:
         if not as_json:

@@ -1,15 +1,21 @@
-"""SIGINT and SIGTERM as a wish: work goes on to the next point at which stopping is free."""
+"""SIGINT and SIGTERM as a wish: work goes on to the next point at which stopping is free.
+
+SIGUSR2, and SIGINFO (Ctrl-T) where there is one, as a question: how far is it?
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from typing import TypeVar
 
-from atomsync.store.progress import Progress
+from atomsync.cli.render_progress import line
+from atomsync.store.progress import Counted, Progress
 
 _P = TypeVar("_P", bound=Progress)
+ASKING = [signal.SIGUSR2, *([signal.SIGINFO] if hasattr(signal, "SIGINFO") else [])]
 
 
 @contextlib.contextmanager
@@ -19,10 +25,34 @@ def stopping(progress: _P) -> Iterator[_P]:
     def stop(number: int, _frame: object) -> None:
         progress.stopping = signal.Signals(number).name
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    with answering(progress):
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield progress
+        finally:
+            progress.close()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def answering(progress: Progress) -> Iterator[None]:
+    """For the time of a ``with``, who asks gets one line on stderr, written at once and whole."""
+
+    def answer(_number: int, _frame: object) -> None:
+        if isinstance(progress, Counted):
+            with contextlib.suppress(OSError):  # nobody hears it
+                os.write(2, f"atomsync: {line(progress.done)}\n".encode(errors="backslashreplace"))
+
+    before = {number: signal.signal(number, answer) for number in ASKING}
     try:
-        yield progress
+        yield
     finally:
-        progress.close()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def unmoved() -> None:
+    """From now on a question that nobody answers does no harm: without a handler it would kill."""
+    for number in ASKING:
+        signal.signal(number, lambda _number, _frame: None)  # a handler, unlike SIG_IGN, is not inherited

@@ -15,8 +15,9 @@ from click.core import ParameterSource
 
 from atomsync.cli import records, render
 from atomsync.cli.config import PROCESS, pair_of, read
-from atomsync.cli.options import PairCommand, json_option, pair_options, pattern_lines
+from atomsync.cli.options import PairCommand, output_options, pair_options, pattern_lines
 from atomsync.cli.quantities import address, batch, duration, interval
+from atomsync.cli.say import say
 from atomsync.daemon.pair import Pair
 from atomsync.daemon.service import Service
 from atomsync.follow.watching import POLL_S, WatchOptions
@@ -39,7 +40,8 @@ class WatchCommand(PairCommand):
 @click.command(
     "watch",
     cls=WatchCommand,
-    epilog="Signals: SIGTERM and SIGINT end it, SIGHUP reads FILE again, SIGUSR1 looks everywhere at once. "
+    epilog="Signals: SIGTERM and SIGINT end it, SIGHUP reads FILE again, SIGUSR1 looks everywhere at once, "
+    "SIGUSR2 tells how far it is. "
     "Exit status: 0 stopped, else what it could not start with; all in docs/exit-statuses.md.",
 )
 @click.argument("src", metavar="[SRC", required=False)
@@ -85,9 +87,7 @@ class WatchCommand(PairCommand):
     metavar="[HOST:]PORT",
     help="Serve metrics for Prometheus there; HOST is 127.0.0.1 unless given.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="One line for each changed path.")
-@click.option("-q", "--quiet", is_flag=True, help="Print trouble only.")
-@json_option
+@output_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -97,7 +97,7 @@ def command(
     *,
     config: str | None,
     metrics: tuple[str, int] | None,
-    verbose: bool,
+    verbose: int,
     quiet: bool,
     as_json: bool,
     **values: Any,
@@ -105,14 +105,15 @@ def command(
     """Follow SRC: whatever changes there is committed to DST in whole batches.
 
     Starts with a push, so that what changed while it was not running is caught up. Goes on until it is
-    stopped; trouble, such as a full or unmounted DST, is told, waited for and tried again.
+    stopped; trouble, such as a full or unmounted DST, is told, waited for and tried again. What it does
+    now, and whether it hears of everything, "atomsync status DST" tells.
 
     \b
     Examples:
       atomsync watch --delete site/ /srv/www
       atomsync watch --settle 1s --exclude '*.tmp' photos/ /mnt/usb/photos
       atomsync watch --config /etc/atomsync.toml --metrics 9184
-      atomsync status /srv/www            what it does now, and whether it hears everything
+      atomsync status /srv/www
     """
     with _Teller(verbose=verbose, quiet=quiet, as_json=as_json, named=config is not None) as teller:
         if config is None:
@@ -144,7 +145,7 @@ class _Teller:
     """Prints what happens, in a thread of its own: a held terminal (Ctrl-S), or a reader that does not
     read, holds up no watch. Of what nobody takes, the newest is dropped."""
 
-    def __init__(self, *, verbose: bool, quiet: bool, as_json: bool, named: bool) -> None:
+    def __init__(self, *, verbose: int, quiet: bool, as_json: bool, named: bool) -> None:
         self._verbose, self._quiet, self._as_json, self._named = verbose, quiet, as_json, named
         self._lines: queue.Queue[tuple[str, bool] | None] = queue.Queue(_LINES_MAX)
         self._thread = threading.Thread(target=self._print, name="printer", daemon=True)
@@ -171,7 +172,7 @@ class _Teller:
             where: dict[str, object] = {"time_ns": time.time_ns()}
             if pair is not None:
                 where |= {"source": pair.source, "destination": pair.destination}
-            for text in records.watch(event, where, fields, verbose=self._verbose):
+            for text in records.watch(event, where, fields, verbose=self._verbose > 0):
                 yield text, False
             return
         stamp = time.strftime("%H:%M:%S ")
@@ -184,4 +185,4 @@ class _Teller:
     def _print(self) -> None:
         while line := self._lines.get():
             with contextlib.suppress(OSError, ValueError):  # gone, full or closed: the watch goes on
-                click.echo(line[0], err=line[1])
+                say(line[0], err=line[1])

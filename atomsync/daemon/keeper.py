@@ -14,6 +14,7 @@ from atomsync.daemon.endpoint import Endpoint
 from atomsync.daemon.pair import Pair
 from atomsync.errors import AtomSyncError, TimedOut, UsageError, from_oserror
 from atomsync.follow.watching import RETRYING, STARTING, SYNCING, WATCHING, Flushed, WatchStatus
+from atomsync.store.progress import Done
 from atomsync.tree.path import shown
 
 _FIRST_S, _LAST_S = 1.0, 60.0  # pauses before a new start
@@ -59,6 +60,10 @@ class Keeper:
 
     def sync_now(self) -> None:
         self._follower.sync_now()
+
+    def progress(self) -> Done:
+        """Of the unit that is being made, or was last."""
+        return self._follower.progress()
 
     def status(self) -> WatchStatus:
         found, trouble = self._follower.status(), self._trouble

@@ -23,6 +23,8 @@ STOP_S = 30.0  # within which a stop must be done; docs/watch.md promises it
 _JOIN_S = 0.1
 _READY_S = 0.1  # between two looks whether every pair has settled
 
+_ASKING = [signal.SIGUSR2, *([signal.SIGINFO] if hasattr(signal, "SIGINFO") else [])]
+
 Tell = Callable[..., None]  # (pair, event, **fields); the pair is None for what concerns all
 
 
@@ -43,7 +45,7 @@ class Service:
     ) -> None:
         self._tell, self._read, self._address = tell, read, metrics_address
         self._stopped_by = ""
-        self._reload_wished = self._sync_wished = False
+        self._reload_wished = self._sync_wished = self._asked = False
         self._waiting, self._waking = socket.socketpair()
         self._waking.setblocking(False)
         self._keepers = [self._keeper(pair) for pair in pairs]
@@ -61,6 +63,11 @@ class Service:
 
     def sync_now(self) -> None:
         self._sync_wished = True
+        self._wake()
+
+    def ask(self) -> None:
+        """Tell "progress" of every pair: its ``status`` and what is ``done`` of its unit."""
+        self._asked = True
         self._wake()
 
     def _wake(self) -> None:
@@ -105,6 +112,10 @@ class Service:
                 self._sync_wished = False
                 for keeper in self._keepers:
                     keeper.sync_now()
+            if self._asked:
+                self._asked = False
+                for keeper in self._keepers:
+                    self._tell(keeper.pair, "progress", status=keeper.status(), done=keeper.progress())
 
     def _wait(self, timeout_s: float | None) -> None:
         self._waiting.settimeout(timeout_s)
@@ -176,12 +187,14 @@ class Service:
         def heard(number: int, _frame: object) -> None:
             if number == signal.SIGUSR1:
                 self.sync_now()
+            elif number in _ASKING:
+                self.ask()
             elif number == signal.SIGHUP and self._read is not None:
                 self.reload()
             else:
                 self.stop(signal.Signals(number).name)
 
-        numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]
+        numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, *_ASKING]
         if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # under nohup
             numbers.remove(signal.SIGHUP)
         before = {number: signal.signal(number, heard) for number in numbers}

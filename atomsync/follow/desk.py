@@ -22,7 +22,7 @@ from atomsync.follow.watching import (
     WatchOptions,
     WatchStatus,
 )
-from atomsync.store.progress import Progress
+from atomsync.store.progress import Counted, Done
 from atomsync.watch.batching import Batcher, Limits
 from atomsync.watch.hint import TREE, Hint
 
@@ -104,6 +104,10 @@ class Desk:
         """When this pair's thread last showed that it lives (monotonic)."""
         return self._progress.beat_s
 
+    def progress(self) -> Done:
+        """Of the unit that is being made, or was last."""
+        return self._progress.done
+
     def status(self) -> WatchStatus:
         now = time.monotonic()
         with self._changed:
@@ -170,10 +174,11 @@ class Flush:
         self.done.set()
 
 
-class Beating(Progress):
+class Beating(Counted):
     """Notes when it was last heard of; stops for a pause, too."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.beat_s = time.monotonic()
         self.pausing = False
 

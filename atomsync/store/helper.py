@@ -38,6 +38,7 @@ class _Telling(Progress):
 def main() -> None:
     """``argv``: sys.path of the parent, the descriptors of the source root and of the slots."""
     parent = os.getppid()
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a question, which the parent answers
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

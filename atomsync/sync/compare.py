@@ -145,6 +145,9 @@ class Comparer:
         found = diff(want, have, rules.ownership, verdicts)
         self._unchanged += found.unchanged
         self.progress.advance(len(want))
+        if self.progress.curious:
+            for name in want.keys() - {*found.created, *found.replaced, *found.metadata, *found.both}:
+                self.progress.unchanged(joined(path, name))
         below: Pairs = []
         swaps = len(found.created) + len(found.replaced)
         for name in found.created:
@@ -188,11 +191,12 @@ class Comparer:
         """A directory whose names change gets its time set, also when it has the right one now."""
         wanted = self.rules.ownership.wanted(new, old)
         touched = touched and self.rules.ownership.may_change(old)
-        if touched or wanted[:SEEN] != old[:SEEN]:
+        same = wanted[:SEEN] == old[:SEEN]
+        if touched or not same:
             self.result.changes.append(Change(path, old, wanted, content=False))
-            self._unchanged += wanted[:SEEN] == old[:SEEN]
-        else:
-            self._unchanged += 1
+        self._unchanged += same
+        if same and self.progress.curious:
+            self.progress.unchanged(path)
 
     def _keep_in_scope(self, path: str, want: dict[str, Entry], have: dict[str, Entry]) -> None:
         """Take out of both listings what is excluded, reserved, skipped or special."""
@@ -209,6 +213,8 @@ class Comparer:
             if filters.active:
                 for name in list(names):
                     if filters.excludes(joined(path, name), is_dir=names[name].kind == DIR):
+                        if names is want and self.progress.curious:
+                            self.progress.excluded(joined(path, name))
                         del names[name]
         for name in (there - have.keys()) & want.keys():
             self._hidden(joined(path, name))

@@ -17,6 +17,9 @@ class Phases(Progress):
         self._started = self._began = time.perf_counter()
         self.advance = inner.advance  # type: ignore[method-assign]  # called for each file
         self.check = inner.check  # type: ignore[method-assign]
+        self.curious = inner.curious
+        self.unchanged = inner.unchanged  # type: ignore[method-assign]
+        self.excluded = inner.excluded  # type: ignore[method-assign]
 
     def phase(self, name: str, files: int = 0, size: int = 0) -> None:
         self.finish()
