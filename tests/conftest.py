@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.documented import undocumented
+
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 CONTROL = b".atomsync"
 NOBODY = 65534
@@ -113,6 +115,9 @@ class Cli:
             **_NO_OUTPUT,
         )
         assert "Traceback" not in done.stderr, done.stderr
+        if "--json" in arguments and done.stdout.startswith("{"):
+            missing = undocumented(done.stdout)
+            assert missing == [], f"not documented in docs/json.md: {missing}"
         return done
 
     def start(self, *arguments: object, under: Iterable[str] = (), **more: Any) -> subprocess.Popen[str]:

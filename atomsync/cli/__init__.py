@@ -11,8 +11,12 @@ recover               ``atomsync recover``
 status                ``atomsync status``
 doctor                ``atomsync doctor``
 selftest              ``atomsync selftest``
+completion            ``atomsync completion``
 signals               SIGINT and SIGTERM as a wish
 render                what a person reads
+render_progress       how far an operation is
+help                  sections of options, the nearest word for a misspelt one
+say                   lines in colours
 records               what a program reads (``--json``)
 bar                   the progress bar on a terminal
 """

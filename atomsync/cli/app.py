@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from atomsync.cli import records, render
+from atomsync.cli.completion import completing_places
 from atomsync.cli.help import did_you_mean, nearest_choice
 from atomsync.cli.options import Told
 from atomsync.cli.say import say
@@ -39,6 +40,7 @@ _COMMANDS = {
     "verify": "Read DST again, and find what rotted, changed, went or came since it was committed.",
     "doctor": "Look what DST's filesystem can do, and what would limit atomsync there.",
     "selftest": "Try on DST's filesystem whether it keeps what atomsync promises.",
+    "completion": "Print the script that completes commands, options and paths in a shell.",
 }
 
 
@@ -53,7 +55,7 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"atomsync.cli.{cmd_name}")
         command: click.Command = module.command
-        return command
+        return completing_places(command) if ctx.resilient_parsing else command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -1,0 +1,1 @@
+"""Made of the command line itself: manual pages and a page of the documents."""
