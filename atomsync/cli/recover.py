@@ -47,7 +47,9 @@ def command(
         return _decide(store, unit, commit=commit is not None, as_json=as_json)
     if not store.is_there():
         raise RootError(f"cannot recover {shown(dst)}", "it is not a directory")
-    with answering(Counted()):
+    progress = Counted()
+    progress.phase("recover")
+    with answering(progress):
         found = store.recover()
     resting = store.prepared()
     if as_json:
