@@ -1,5 +1,7 @@
-"""docs/commands.md, made of what ``--help`` says: ``python -m tools.page`` writes it (``make docs``), with ``-``
-to standard output."""
+"""docs/commands.md, made of what ``--help`` says.
+
+``python -m tools.page`` writes it (``make docs``), with ``-`` to standard output.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import click
 from atomsync.cli import records, render, render_scrub
 from atomsync.cli.options import PairCommand, json_option, pattern_lines, scope_options, state_dir_option
 from atomsync.cli.push import progress_of
+from atomsync.cli.say import say
 from atomsync.cli.signals import stopping
 from atomsync.sync.difference import diff
 from atomsync.tree.filters import Filters
@@ -66,7 +67,7 @@ def command(
             click.echo(line)
     elif not quiet:
         for line in render.left_out(found.left_out):
-            click.echo(line, err=True)
+            say(line, err=True)
         for line in render_scrub.differences(found):
-            click.echo(line)
+            say(line)
     return DIFFERENT if found.found else 0

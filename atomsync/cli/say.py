@@ -15,6 +15,13 @@ import click
 _COLOURS = {
     "created  ": "green",
     "removed  ": "red",
+    "repaired  ": "green",
+    "only in SRC": "green",
+    "only in DST": "red",
+    "rot  ": "red",
+    "missing  ": "red",
+    "drift  ": "yellow",
+    "extra  ": "yellow",
     "ok ": "green",
     "note ": "yellow",
     "limit ": "yellow",

@@ -9,6 +9,7 @@ import click
 from atomsync.cli import quantities, records, render_scrub
 from atomsync.cli.options import PairCommand, json_option, pattern_lines, pattern_options, state_dir_option
 from atomsync.cli.push import progress_of
+from atomsync.cli.say import say
 from atomsync.cli.signals import stopping
 from atomsync.sync.examine import Examiner
 from atomsync.sync.repair import repair as restore
@@ -98,4 +99,4 @@ def command(
 
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
-        click.echo(line)
+        say(line)

@@ -11,13 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from atomsync.cli.app import group
 from atomsync.cli.say import painted
 from tests.cli.test_output import objects, on_terminal
 
 Plant = Callable[..., Path]
 MIB = 1 << 20
+TOP = click.Context(group)
 
 
 @pytest.fixture
@@ -28,6 +31,24 @@ def src(tmp_path: Path, plant: Plant) -> Path:
 @pytest.fixture
 def dst(tmp_path: Path) -> Path:
     return tmp_path / "dst"
+
+
+# -- the same everywhere
+@pytest.mark.parametrize("name", group.list_commands(TOP))
+def test_the_options_of_output_mean_the_same_in_every_command(name: str) -> None:
+    found = group.get_command(TOP, name)
+    assert found is not None
+    options = {param.opts[-1]: param for param in found.params if isinstance(param, click.Option)}
+    if name != "completion":  # whose output is for a program anyhow
+        assert "-q" not in options
+        assert options["--json"].name == "as_json"
+    if "--quiet" in options:
+        assert options["--quiet"].opts == ["-q", "--quiet"]
+    if "--verbose" in options:
+        assert options["--verbose"].opts == ["-v", "--verbose"]
+        assert "--quiet" in options
+    if name in ("push", "watch", "apply", "undo", "restore"):  # which commit units
+        assert options["--verbose"].count
 
 
 # -- -vv
