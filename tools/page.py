@@ -1,6 +1,11 @@
-"""docs/commands.md, made of what ``--help`` says: ``python -m tools.page`` writes it (``make docs``)."""
+"""docs/commands.md, made of what ``--help`` says.
+
+``python -m tools.page`` writes it (``make docs``), with ``-`` to standard output.
+"""
 
 from __future__ import annotations
+
+import sys
 
 from tools.commands import ROOT, commands
 
@@ -22,4 +27,7 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    if sys.argv[1:] == ["-"]:
+        sys.stdout.write(page())
+    else:
+        PAGE.write_text(page(), encoding="utf-8")

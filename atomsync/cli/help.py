@@ -38,10 +38,17 @@ def with_options(command: Any, options: Sequence[str | Callable[[Any], Any]]) ->
         else:
             sectioned.append((section, option))
     for section, option in reversed(sectioned):
+        before = len(_params(command))
         command = option(command)
-        params: list[Any] = command.params if isinstance(command, click.Command) else command.__click_params__
-        params[-1].section = section
+        for param in _params(command)[before:]:
+            param.section = section
     return command
+
+
+def _params(command: Any) -> list[Any]:
+    """The options and arguments that a command, or a function that is to be one, has by now."""
+    params: list[Any] = getattr(command, "params", None) or getattr(command, "__click_params__", [])
+    return params
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 import click
 
 from atomsync.cli import records_history, render, render_history
-from atomsync.cli.options import json_option, keep_options, state_dir_option
+from atomsync.cli.help import with_options
+from atomsync.cli.options import keep_options, output_options, state_dir_option
+from atomsync.cli.say import say
 from atomsync.cli.signals import stopping
 from atomsync.errors import Interrupted, RootError
-from atomsync.store.progress import Progress
+from atomsync.store.progress import Counted, Progress
 from atomsync.tree.path import shown
 from atomsync.unit.reverting import Reverted
 from atomsync.unit.store import Store, open_store
@@ -19,18 +21,14 @@ from atomsync.unit.store import Store, open_store
 _OPTIONS = (
     click.option("-n", "--dry-run", is_flag=True, help="Print what would be done; touch nothing."),
     click.option("-m", "--message", default="", help="A note to keep with the unit."),
-    click.option("-v", "--verbose", is_flag=True, help="One line for each changed path."),
-    click.option("-q", "--quiet", is_flag=True, help="Print errors only."),
     keep_options,
     state_dir_option,
-    json_option,
+    output_options,
 )
 
 
 def reverting_options(command: Any) -> Any:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return with_options(command, _OPTIONS)
 
 
 def carried_out(
@@ -38,7 +36,7 @@ def carried_out(
 ) -> int:
     """Do it, and tell of it. ``way`` is "undoes" or "restores"."""
     quiet, as_json = options["quiet"], options["as_json"]
-    verbose = options["verbose"] or options["dry_run"]
+    verbose = options["verbose"] or int(options["dry_run"])
     store = open_store(
         dst,
         keep=options["keep"],
@@ -48,16 +46,16 @@ def carried_out(
     )
     if not store.is_there():
         raise RootError(f"cannot change {shown(dst)}", "it is not a directory")
-    with stopping(Progress()) as progress:
+    with stopping(Counted()) as progress:
         found = what(store, progress)
     if as_json:
-        for line in records_history.reverted(found, way, verbose=verbose):
+        for line in records_history.reverted(found, way, verbose=verbose > 0):
             click.echo(line)
     else:
         for line in render_history.remarks(found, way):
-            click.echo(line, err=True)
-        for line in render.changes(found.changes) if verbose and not quiet else ():
-            click.echo(line)
+            say(line, err=True)
+        for line in render.changes(found.changes, why=verbose > 1) if verbose and not quiet else ():
+            say(line)
         if not quiet:
             click.echo(render_history.reverted(found, way))
     if progress.stopping:

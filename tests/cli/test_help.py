@@ -29,7 +29,7 @@ def examples(name: str) -> list[list[str]]:
     assert "Example" in text, f"the help of {name} has no example"
     calls: list[list[str]] = []
     for line in text.split("Example", 1)[1].splitlines()[1:]:
-        for part in re.split(r"&&|\||;| {3,}(?=\S)", line.strip()):  # a remark stands behind some spaces
+        for part in re.split(r"&&|\||;|>| {3,}(?=\S)", line.strip()):  # a remark stands behind some spaces
             words = shlex.split(part)
             if words[:1] == ["atomsync"]:
                 calls.append(words[1:])

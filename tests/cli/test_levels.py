@@ -11,13 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from atomsync.cli.app import group
 from atomsync.cli.say import painted
 from tests.cli.test_output import objects, on_terminal
 
 Plant = Callable[..., Path]
 MIB = 1 << 20
+TOP = click.Context(group)
 
 
 @pytest.fixture
@@ -28,6 +31,24 @@ def src(tmp_path: Path, plant: Plant) -> Path:
 @pytest.fixture
 def dst(tmp_path: Path) -> Path:
     return tmp_path / "dst"
+
+
+# -- the same everywhere
+@pytest.mark.parametrize("name", group.list_commands(TOP))
+def test_the_options_of_output_mean_the_same_in_every_command(name: str) -> None:
+    found = group.get_command(TOP, name)
+    assert found is not None
+    options = {param.opts[-1]: param for param in found.params if isinstance(param, click.Option)}
+    if name != "completion":  # whose output is for a program anyhow
+        assert "-q" not in options
+        assert options["--json"].name == "as_json"
+    if "--quiet" in options:
+        assert options["--quiet"].opts == ["-q", "--quiet"]
+    if "--verbose" in options:
+        assert options["--verbose"].opts == ["-v", "--verbose"]
+        assert "--quiet" in options
+    if name in ("push", "watch", "apply", "undo", "restore"):  # which commit units
+        assert options["--verbose"].count
 
 
 # -- -vv
@@ -177,25 +198,19 @@ def test_who_asks_a_push_gets_one_line_and_the_push_goes_on(
 
 
 def test_the_line_tells_the_phase_the_bytes_and_how_long_it_will_take(
-    atomsync: Any, src: Path, dst: Path, wait_until: Callable[..., Any]
+    atomsync: Any, src: Path, dst: Path, strace: Any
 ) -> None:
-    with (src / "large").open("wb") as file:
-        file.truncate(2000 * MIB)
-    process = atomsync.start("push", "--durability", "none", src, dst)
-    staged = dst / ".atomsync" / "pending"
-    wait_until(
-        lambda: any(path.stat().st_size > 20 * MIB for path in staged.glob("*/slots/*") if path.is_file())
+    (src / "large").write_bytes(os.urandom(MIB) * 64)
+    ask = strace("-e", "trace=pwrite64,write", "-e", "inject=pwrite64:signal=USR2:when=30")
+    done = atomsync("push", src, dst, under=ask)
+    assert done.returncode == 0
+    form = (
+        r"atomsync: stage · \d of 3 files · (\d+)(\.\d)? MB of 67\.1 MB · \d+\.\d s"
+        r" · about \d+ s left of this phase\n"
     )
-    process.send_signal(signal.SIGUSR2)
-    line = process.stderr.readline()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 20
-    found = re.fullmatch(
-        r"atomsync: stage · \d of 3 files · [\d.]+ [kM]B of 2\.1 GB · \d+\.\d s · about \d+ s left of this"
-        r" phase\n",
-        line,
-    )
-    assert found, line
+    found = re.fullmatch(form, done.stderr)
+    assert found, done.stderr
+    assert 0 < int(found[1]) < 67
 
 
 def test_a_question_that_nobody_answers_kills_nobody(atomsync: Any, dst: Path, strace: Any) -> None:
