@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from atomsync.cli import records_history, render, render_history
-from atomsync.cli.options import json_option, keep_options, state_dir_option
+from atomsync.cli.options import keep_options, output_options, state_dir_option
+from atomsync.cli.push import progress_of, unheard
+from atomsync.cli.say import say
 from atomsync.cli.signals import stopping
 from atomsync.errors import Interrupted, RootError
 from atomsync.store.progress import Progress
@@ -19,15 +22,14 @@ from atomsync.unit.store import Store, open_store
 _OPTIONS = (
     click.option("-n", "--dry-run", is_flag=True, help="Print what would be done; touch nothing."),
     click.option("-m", "--message", default="", help="A note to keep with the unit."),
-    click.option("-v", "--verbose", is_flag=True, help="One line for each changed path."),
-    click.option("-q", "--quiet", is_flag=True, help="Print errors only."),
     keep_options,
     state_dir_option,
-    json_option,
+    output_options,
 )
 
 
 def reverting_options(command: Any) -> Any:
+    """What both have."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -37,8 +39,7 @@ def carried_out(
     dst: str, way: str, what: Callable[[Store, Progress], Reverted], options: dict[str, Any]
 ) -> int:
     """Do it, and tell of it. ``way`` is "undoes" or "restores"."""
-    quiet, as_json = options["quiet"], options["as_json"]
-    verbose = options["verbose"] or options["dry_run"]
+    verbose = bool(options["verbose"] or options["dry_run"])
     store = open_store(
         dst,
         keep=options["keep"],
@@ -48,20 +49,30 @@ def carried_out(
     )
     if not store.is_there():
         raise RootError(f"cannot change {shown(dst)}", "it is not a directory")
-    with stopping(Progress()) as progress:
+    with stopping(progress_of(bar=False, curious=False)) as progress:
         found = what(store, progress)
-    if as_json:
-        for line in records_history.reverted(found, way, verbose=verbose):
-            click.echo(line)
-    else:
-        for line in render_history.remarks(found, way):
-            click.echo(line, err=True)
-        for line in render.changes(found.changes) if verbose and not quiet else ():
-            click.echo(line)
-        if not quiet:
-            click.echo(render_history.reverted(found, way))
+    try:
+        _tell(found, way, verbose=verbose, quiet=options["quiet"], as_json=options["as_json"])
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        unheard(error)
     if progress.stopping:
         raise Interrupted(
             f"stopped by {progress.stopping}", "the unit was sealed by then, so it was finished"
         )
     return 0
+
+
+def _tell(found: Reverted, way: str, *, verbose: bool, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        for line in records_history.reverted(found, way, verbose=verbose):
+            click.echo(line)
+        return
+    for line in render_history.remarks(found, way):
+        say(line, err=True)
+    if quiet:
+        return
+    for line in render.changes(found.changes) if verbose else ():
+        say(line)
+    say(render_history.reverted(found, way))

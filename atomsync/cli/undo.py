@@ -31,9 +31,9 @@ def command(dst: str, unit: str, *, force: bool, **options: Any) -> int:
 
     \b
     Examples:
-      atomsync undo /srv/www                what did the last push do? take it back
-      atomsync undo -n /srv/www @~1         what would it change?
-      atomsync undo /srv/www                after an undo: do it again
+      atomsync undo /srv/www
+      atomsync undo -n /srv/www @~1
+      atomsync undo --force /srv/www 20261121-090403-542
     """
     return carried_out(
         dst,

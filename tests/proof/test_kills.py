@@ -93,7 +93,7 @@ def swept(figures: Figures, layer: str, case: str, ground: Ground, runs: Sequenc
 
 def test_every_command_is_swept_or_changes_nothing() -> None:
     """Whoever adds a command that changes a destination adds it here."""
-    swept_here = {"push", "undo", "restore", "apply", "verify", "recover", "watch"}  # the last in test_watch_kills
+    swept_here = {"push", "undo", "restore", "apply", "verify", "recover", "watch"}  # test_watch_kills
     harmless = {
         "status",
         *("log", "show", "gc"),  # which only look at DST
