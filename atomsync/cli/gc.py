@@ -7,6 +7,7 @@ import click
 from atomsync.cli import records_history, render_history
 from atomsync.cli.options import json_option, state_dir_option
 from atomsync.cli.quantities import size
+from atomsync.cli.say import say
 from atomsync.unit.store import open_store
 
 
@@ -38,6 +39,6 @@ def command(
         click.echo(records_history.collected(found))
         return 0
     for warning in found.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    click.echo(render_history.collected(found))
+        say(f"warning: {warning}", err=True)
+    say(render_history.collected(found))
     return 0

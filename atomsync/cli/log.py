@@ -6,6 +6,7 @@ import click
 
 from atomsync.cli import records_history, render_history
 from atomsync.cli.options import json_option, state_dir_option
+from atomsync.cli.say import say
 from atomsync.errors import RootError
 from atomsync.tree.path import shown
 from atomsync.unit.store import open_store
@@ -39,5 +40,5 @@ def command(dst: str, *, max_count: int | None, oneline: bool, state_dir: str | 
         if number and not oneline:
             click.echo()
         for line in render_history.log(unit, oneline=oneline):
-            click.echo(line)
+            say(line)
     return 0

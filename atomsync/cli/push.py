@@ -143,7 +143,7 @@ def carried_out(report: Report, progress: Counted, *, verbose: int, quiet: bool,
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:  # what was to be done is done, whoever hears of it
-        _unheard(error)
+        unheard(error)
     if report.failed is not None:
         raise report.failed
     if progress.stopping:
@@ -153,7 +153,8 @@ def carried_out(report: Report, progress: Counted, *, verbose: int, quiet: bool,
     return 0
 
 
-def _unheard(error: OSError) -> None:
+def unheard(error: OSError) -> None:
+    """What was done is done, also if the report of it could not be written."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its end
     if not isinstance(error, BrokenPipeError):
         with contextlib.suppress(OSError):

@@ -9,7 +9,7 @@ from atomsync.cli.render import tally
 from atomsync.cli.render_history import diff
 from atomsync.store.retention import Collected
 from atomsync.store.telling import PastChange, PastUnit
-from atomsync.sync.facts import change_facts
+from atomsync.sync.facts import change_facts, receipt_facts
 from atomsync.unit.reverting import Reverted
 
 
@@ -38,8 +38,7 @@ def reverted(found: Reverted, way: str, *, verbose: bool) -> Iterator[str]:
         created, updated, removed = tally(found.changes)
         yield line("plan", created=created, updated=updated, removed=removed, **about)
         return
-    fields = receipt._asdict() | {"warnings": list(receipt.warnings)}
-    yield line("receipt", unit=fields.pop("unit_id") or None, **fields, **about)
+    yield line("receipt", **receipt_facts(receipt), **about)
 
 
 def collected(found: Collected) -> str:

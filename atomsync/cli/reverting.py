@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +11,11 @@ import click
 from atomsync.cli import records_history, render, render_history
 from atomsync.cli.help import with_options
 from atomsync.cli.options import keep_options, output_options, state_dir_option
+from atomsync.cli.push import progress_of, unheard
 from atomsync.cli.say import say
 from atomsync.cli.signals import stopping
 from atomsync.errors import Interrupted, RootError
-from atomsync.store.progress import Counted, Progress
+from atomsync.store.progress import Progress
 from atomsync.tree.path import shown
 from atomsync.unit.reverting import Reverted
 from atomsync.unit.store import Store, open_store
@@ -28,6 +30,7 @@ _OPTIONS = (
 
 
 def reverting_options(command: Any) -> Any:
+    """What both have."""
     return with_options(command, _OPTIONS)
 
 
@@ -35,7 +38,6 @@ def carried_out(
     dst: str, way: str, what: Callable[[Store, Progress], Reverted], options: dict[str, Any]
 ) -> int:
     """Do it, and tell of it. ``way`` is "undoes" or "restores"."""
-    quiet, as_json = options["quiet"], options["as_json"]
     verbose = options["verbose"] or int(options["dry_run"])
     store = open_store(
         dst,
@@ -46,20 +48,30 @@ def carried_out(
     )
     if not store.is_there():
         raise RootError(f"cannot change {shown(dst)}", "it is not a directory")
-    with stopping(Counted()) as progress:
+    with stopping(progress_of(bar=False, curious=False)) as progress:
         found = what(store, progress)
-    if as_json:
-        for line in records_history.reverted(found, way, verbose=verbose > 0):
-            click.echo(line)
-    else:
-        for line in render_history.remarks(found, way):
-            say(line, err=True)
-        for line in render.changes(found.changes, why=verbose > 1) if verbose and not quiet else ():
-            say(line)
-        if not quiet:
-            click.echo(render_history.reverted(found, way))
+    try:
+        _tell(found, way, verbose=verbose, quiet=options["quiet"], as_json=options["as_json"])
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        unheard(error)
     if progress.stopping:
         raise Interrupted(
             f"stopped by {progress.stopping}", "the unit was sealed by then, so it was finished"
         )
     return 0
+
+
+def _tell(found: Reverted, way: str, *, verbose: int, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        for line in records_history.reverted(found, way, verbose=verbose > 0):
+            click.echo(line)
+        return
+    for line in render_history.remarks(found, way):
+        say(line, err=True)
+    if quiet:
+        return
+    for line in render.changes(found.changes, why=verbose > 1) if verbose else ():
+        say(line)
+    say(render_history.reverted(found, way))

@@ -6,6 +6,7 @@ import click
 
 from atomsync.cli import records_history, render_history
 from atomsync.cli.options import json_option, state_dir_option
+from atomsync.cli.say import say
 from atomsync.errors import RootError
 from atomsync.tree.path import shown
 from atomsync.unit.store import open_store
@@ -39,9 +40,9 @@ def command(dst: str, unit: str, *, diff: bool, state_dir: str | None, as_json: 
                 click.echo(records_history.shown(change, with_diff=diff))
             return 0
         for line in render_history.log(told, oneline=False):
-            click.echo(line)
+            say(line)
         click.echo()
         for change in changes:
             for line in render_history.show(change):
-                click.echo(line)
+                say(line)
     return 0

@@ -22,12 +22,13 @@ from atomsync.sync.saved import OPTIONS
 from atomsync.unit.store import open_store
 from tests.proof import judge, traced
 from tests.proof.judge import Tree
-from tests.proof.scenario import Scenario
+from tests.proof.scenario import Scenario, T
 from tests.proof.traced import Call, Ended
 
 PUSHED, PLAIN, MISSING, EARLIER = "pushed", "plain", "missing", "earlier"
 APPLY, REPAIR = "apply", "repair"
 STAGED, MIDWAY, COMMITTED = "staged", "midway", "committed"
+UNDO, RESTORE = "undo", "restore"
 _AFTER = {STAGED: "old", MIDWAY: "old", COMMITTED: "new"}
 
 _DEFAULTS = {name: inspect.signature(atomsync.push).parameters[name].default for name in OPTIONS}
@@ -38,7 +39,8 @@ Runner = Callable[..., Ended]
 class Setting(NamedTuple):
     """What is swept. ``dst``: it has a control directory, or none yet, or is not there, or has a unit in
     its history that this push gives up. ``cut``: what is swept is the recovery of a push killed there.
-    ``instead``: of a push, a saved plan is applied, or what was damaged after a push is repaired."""
+    ``instead``: of a push, a saved plan is applied, what was damaged after a push is repaired, or
+    a push is taken back."""
 
     small: bool = False
     dst: str = PUSHED
@@ -60,7 +62,8 @@ class Ground:
         self.scenario.build()
         self.new: Tree = {}
         self._cut: Call | None = None
-        pushing = self._learnt(self._push_words())
+        reverts = setting.instead in (UNDO, RESTORE)  # then what is new is what it leaves
+        pushing = self._learnt(self.words if reverts else self._push_words())
         self.new = judge.look(self.dst)
         if setting.cut:
             self._cut = _cut(pushing, setting.cut)
@@ -80,6 +83,9 @@ class Ground:
             return [*self.command, "apply", str(self.dst.parent / "plan")]
         if self.setting.instead == REPAIR:
             return [*self.command, "verify", "--repair", str(self.scenario.src), str(self.dst)]
+        if self.setting.instead in (UNDO, RESTORE):
+            to = ["--to", "@~1"] if self.setting.instead == RESTORE else []
+            return [*self.command, self.setting.instead, *to, str(self.dst)]
         return self._push_words()
 
     @property
@@ -108,6 +114,8 @@ class Ground:
         if self.setting.instead == REPAIR and self.new:  # not while it is learnt what a push makes
             atomsync.push(self.scenario.src, self.dst, delete=True)
             damage(self.dst)
+        if self.setting.instead in (UNDO, RESTORE):
+            self._push_to_be_undone()
         old = self.look()
         if self.setting.instead == APPLY:
             report = atomsync.push(self.scenario.src, self.dst, delete=True, dry_run=True)
@@ -119,6 +127,14 @@ class Ground:
         if self._cut is not None:
             self.run(self._push_words(), *traced.inject(self._cut, "signal=KILL"))
         return old
+
+    def _push_to_be_undone(self) -> None:
+        with atomsync.open_store(self.dst).begin() as unit:
+            unit.utime("same", T + 1)
+        before = self.look()
+        atomsync.push(self.scenario.src, self.dst, delete=True)
+        if self.new and not judge.is_same(self.new, before):
+            raise AssertionError(f"undone is not what it was: {judge.differences(self.new, before)}")
 
     def look(self) -> Tree:
         return judge.look(self.dst) if self.dst.exists() else {}
@@ -141,6 +157,8 @@ class Ground:
                     wrong.append(f"I4: the second recovery was {again!r}")
                 atomsync.push(self.scenario.src, self.dst, delete=True, **self._options())
                 after, more = judge.verdict(self.look(), old, self.new)
+                if self.setting.instead in (UNDO, RESTORE):  # what was undone is there again, in other inodes
+                    after, more = ("new" if judge.is_same(self.look(), old) else "something else"), []
                 wrong += more + self._left_behind()
                 if after != "new":
                     wrong.append(f"after one more push DST is {after}")

@@ -95,10 +95,10 @@ def verdict(now: Tree, old: Tree, new: Tree) -> tuple[str, list[str]]:
 
     ``new`` may come from another run of the same push: only what a user sees of it counts.
     """
-    if _same(now, old):
+    if is_same(now, old):
         moved = [path for path in old if now[path].ino != old[path].ino]
         return "old", [f"I5: {path!r} is another inode than before" for path in moved[:3]]
-    if _same(now, new):
+    if is_same(now, new):
         kept = [path for path in old.keys() & new.keys() if old[path].visible == new[path].visible]
         moved = [path for path in kept if now[path].ino != old[path].ino and not _is_link(old[path])]
         return "new", [f"I5: {path!r}, not in the plan, is another inode" for path in moved[:3]]
@@ -135,7 +135,7 @@ def lock_is_free(path: Path) -> bool:
         return True
 
 
-def _same(now: Tree, tree: Tree) -> bool:
+def is_same(now: Tree, tree: Tree) -> bool:
     return now.keys() == tree.keys() and all(now[path].visible == tree[path].visible for path in tree)
 
 

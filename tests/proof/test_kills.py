@@ -25,7 +25,9 @@ from tests.proof.ground import (
     MISSING,
     PLAIN,
     REPAIR,
+    RESTORE,
     STAGED,
+    UNDO,
     Ground,
     Setting,
 )
@@ -42,6 +44,9 @@ SETTINGS = {
     "gives up a unit": (Setting(small=True, dst=EARLIER), 5, 50),
     "durability none": (Setting(durability="none"), 11, 100),
     "state directory": (Setting(small=True, state_dir=True), 7, 50),
+    "undo": (Setting(instead=UNDO), 5, 50),
+    "undo, small": (Setting(small=True, instead=UNDO), 2, 25),
+    "restore": (Setting(instead=RESTORE), 7, 50),
     "recover, staged": (Setting(cut=STAGED), 5, 50),
     "recover, midway": (Setting(cut=MIDWAY), 3, 25),
     "recover, small": (Setting(small=True, cut=MIDWAY), 3, 25),
@@ -88,9 +93,10 @@ def swept(figures: Figures, layer: str, case: str, ground: Ground, runs: Sequenc
 
 def test_every_command_is_swept_or_changes_nothing() -> None:
     """Whoever adds a command that changes a destination adds it here."""
-    swept_here = {"push", "apply", "verify", "recover", "watch"}  # the last in test_watch_kills
+    swept_here = {"push", "undo", "restore", "apply", "verify", "recover", "watch"}  # test_watch_kills
     harmless = {
         "status",
+        *("log", "show", "gc"),  # which only look at DST
         "diff",
         "doctor",  # which tries things out in a directory of its own, and names none of DST's
         "completion",

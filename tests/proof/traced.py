@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 # Loaded here, so that no import is traced: in the next run it would not be there to be counted.
-for _module in ("_strptime", "atomsync.cli.push", "atomsync.cli.recover"):
+_COMMANDS = [f"atomsync.cli.{name}" for name in ("push", "undo", "restore", "recover")]
+for _module in ("_strptime", *_COMMANDS):
     importlib.import_module(_module)
 
 TIMEOUT_S = 30
