@@ -20,12 +20,15 @@ _END = "-- end of command"
 # What differs from one day and one machine to the next. Each is shown by one word on both sides.
 _VARYING = (
     (re.compile(r"\b\d{8}-\d{6}-\d{3}\b"), "UNIT"),
-    (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b"), "WHEN"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d( \+0000)?"), "WHEN"),
     (re.compile(r"^\d\d:\d\d:\d\d ", re.MULTILINE), "TIME "),
     (re.compile(r"\b\d+(\.\d+)? (ms|s)\b"), "SPAN"),
     (re.compile(r"\b[\w.-]+@[\w.-]+\b"), "WHO"),
     (re.compile(r"\bprocess \d+\b"), "process PID"),
     (re.compile(r"phases in ms: .*"), "phases in ms: SPANS"),
+    (re.compile(r"\b[\d.]+ [kM]?B/s"), "RATE"),
+    (re.compile(r"old versions occupy [\d.]+ [kM]?B"), "old versions occupy SPACE"),
+    (re.compile(r"gave up (\d+ units?), [\d.]+ [kM]?B"), r"gave up \1, SPACE"),
 )
 
 
@@ -44,7 +47,7 @@ def said(transcript: str) -> Iterator[tuple[str, str]]:
             if typed:
                 yield typed, out
             typed, out = line[2:], ""
-        elif line.startswith("> ") and typed and not out:
+        elif line[:2] in (">", "> ") and typed and not out:
             typed += "\n" + line[2:]
         elif typed:
             out += line + "\n"
@@ -112,7 +115,8 @@ def write_anew(path: Path) -> None:
         shell = Shell(Path(where))
         for typed, _ in said(text):
             out = shell.type(typed).replace(where, "/home/you").rstrip()
-            lines.append("$ " + typed.replace("\n", "\n> ") + "\n" + (out + "\n" if out else ""))
+            shown = typed.replace("\n", "\n> ").replace("\n> \n", "\n>\n")
+            lines.append(f"$ {shown}\n" + (out + "\n" if out else ""))
         shell.close()
     path.write_text("\n".join(lines), encoding="utf-8")
 
