@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,21 @@ from typing import Any
 import pytest
 
 from atomsync import open_store
-from atomsync.errors import CheckFailed, StaleEntry, UnitStateError
+from atomsync.errors import AtomSyncError, CheckFailed, InDoubt, StaleEntry, UnitStateError
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.recovery import CLEAN, FINISHED, ROLLED_BACK
-from atomsync.testing import Dir, File, Killed, Link, SimDisk, kill_at
+from atomsync.testing import (
+    Dir,
+    File,
+    Killed,
+    Link,
+    SimDisk,
+    every_crash,
+    every_failure,
+    kill_at,
+    simulated_store,
+    tree_of,
+)
 from atomsync.unit.sealed import Sealed
 from atomsync.unit.store import Store
 from atomsync.unit.work import UnitOfWork
@@ -239,3 +251,38 @@ def test_a_staged_file_that_is_changed_in_the_view_fails_the_unit(tmp_path: Path
     previewed(store, spoil)
     with pytest.raises(CheckFailed, match="f is not as it was staged"), store.begin() as unit:
         unit.write("f", b"f")
+
+
+def edit(store: Store) -> None:
+    """A unit that is previewed."""
+    previewed(store, lambda path: None)
+    with store.begin() as unit:
+        unit.write("d/f", b"new")
+        unit.mkdir("made")
+        unit.write("made/f", b"f")
+        unit.remove("gone")
+
+
+BEFORE_EDIT = Dir({"stays": File(b"stays"), "d": Dir({"f": File(b"old"), "x": Dir({})}), "gone": Link("d")})
+AFTER_EDIT = {"stays": b"stays", "d": None, "d/f": b"new", "d/x": None, "made": None, "made/f": b"f"}
+
+
+def test_a_power_cut_at_any_moment_of_a_previewed_unit_leaves_old_or_new_and_no_view() -> None:
+    was_there = 0
+    for trial in every_crash(simulated_store(BEFORE_EDIT), edit):
+        was_there += ".atomsync/view" in kinds(tree_of(trial.store, control=True))
+        trial.store.recover()
+        assert kinds(tree_of(trial.store)) in (kinds(BEFORE_EDIT), AFTER_EDIT), trial
+        assert ".atomsync/view" not in kinds(tree_of(trial.store, control=True)), trial
+    assert was_there > 20
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EPERM])
+def test_a_call_that_fails_while_the_view_is_made_or_removed_fails_the_unit_and_no_more(number: int) -> None:
+    for trial in every_failure(simulated_store(BEFORE_EDIT), edit, number):
+        assert trial.raised is None or isinstance(trial.raised, AtomSyncError), trial
+        if trial.raised is None or isinstance(trial.raised, InDoubt):
+            trial.store.recover()
+            assert kinds(tree_of(trial.store)) in (kinds(BEFORE_EDIT), AFTER_EDIT), trial
+        else:
+            assert kinds(tree_of(trial.store)) == kinds(BEFORE_EDIT), trial
