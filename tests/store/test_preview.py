@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from atomsync import open_store
-from atomsync.errors import AtomSyncError, CheckFailed, InDoubt, StaleEntry, UnitStateError
+from atomsync.errors import AtomSyncError, CheckFailed, DestinationLimit, InDoubt, StaleEntry, UnitStateError
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.recovery import CLEAN, FINISHED, ROLLED_BACK
 from atomsync.testing import (
@@ -22,6 +22,8 @@ from atomsync.testing import (
     SimDisk,
     every_crash,
     every_failure,
+    fail,
+    faults,
     kill_at,
     simulated_store,
     tree_of,
@@ -151,6 +153,16 @@ def test_where_there_are_no_hard_links_the_view_is_made_of_symbolic_ones(simulat
         unit.write("changes", b"new")
     dst = os.path.realpath(world.dst)
     assert seen == [{"stays": f"-> {dst}/stays", "changes": f"-> {dst}/.atomsync/unit/slots/0"}]
+
+
+def test_where_there_are_no_symbolic_links_either_that_is_said(simulate: Make) -> None:
+    world = simulate(Dir({"d": Dir({})}), link=False)
+    store = world.store()
+    previewed(store, lambda path: None)
+    no_links = faults(store, fail("symlink", errno.EPERM))
+    with pytest.raises(DestinationLimit, match="no symbolic links"), no_links, store.begin() as unit:
+        unit.write("f", b"f")
+    assert "f" not in world.tree().names
 
 
 def test_what_is_sealed_is_looked_at_and_changes_no_more(make: Make) -> None:
