@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from atomsync.errors import CheckFailed
+from atomsync.errors import CheckFailed, DestinationLimit
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Stat
 from atomsync.plan.step import META, Step
@@ -32,6 +32,7 @@ from atomsync.tree.path import CONTROL_NAME, is_reserved, joined, parent_of, sho
 from atomsync.tree.racy import COARSE_TICK_NS, TICK_NS, may_be_racy
 
 _NOT_LINKED = {errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP}
+_NO_SYMLINKS = {errno.EPERM, errno.EOPNOTSUPP}
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
 _OWNER_BITS = 0o700  # of every directory of the view: it is filled, and removed again
 
@@ -125,11 +126,11 @@ class _Layout:
                 if path in changed or is_reserved(name):
                     continue
                 if stat.S_ISLNK(found.st_mode):
-                    disk.symlink(disk.readlink(there, name), here, name)
+                    self._symlink(disk.readlink(there, name), here, name)
                 elif path in own:
                     self._mkdir(here, name, modes.get(path, _mode(found)))
                 elif stat.S_ISDIR(found.st_mode):
-                    disk.symlink(os.path.join(self.destination, path), here, name)
+                    self._symlink(os.path.join(self.destination, path), here, name)
                 else:
                     self._link(there, name, here, os.path.join(self.destination, path))
         except OSError as error:
@@ -143,7 +144,7 @@ class _Layout:
             if entry.kind == DIR:
                 self._mkdir(here, name, entry.mode)
             elif entry.kind == LINK:
-                self.disk.symlink(entry.target, here, name)
+                self._symlink(entry.target, here, name)
             else:
                 try:
                     slots, slot = self.stage.cursor.split(location)
@@ -165,7 +166,19 @@ class _Layout:
             except OSError as error:
                 if error.errno not in _NOT_LINKED:
                     raise
-        self.disk.symlink(where, here, as_name or name)
+        self._symlink(where, here, as_name or name)
+
+    def _symlink(self, target: str, at: int, name: str) -> None:
+        try:
+            self.disk.symlink(target, at, name)
+        except OSError as error:
+            if error.errno not in _NO_SYMLINKS:
+                raise
+            raise DestinationLimit(
+                "cannot show the tree as it will be",
+                "the destination's filesystem has no symbolic links",
+                "Push without --check.",
+            ) from None
 
 
 def _mode(found: Stat) -> int:

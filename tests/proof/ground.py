@@ -29,6 +29,7 @@ PUSHED, PLAIN, MISSING, EARLIER = "pushed", "plain", "missing", "earlier"
 APPLY, REPAIR = "apply", "repair"
 STAGED, MIDWAY, COMMITTED = "staged", "midway", "committed"
 UNDO, RESTORE = "undo", "restore"
+CHECKED = "checked"
 _AFTER = {STAGED: "old", MIDWAY: "old", COMMITTED: "new"}
 
 _DEFAULTS = {name: inspect.signature(atomsync.push).parameters[name].default for name in OPTIONS}
@@ -40,7 +41,7 @@ class Setting(NamedTuple):
     """What is swept. ``dst``: it has a control directory, or none yet, or is not there, or has a unit in
     its history that this push gives up. ``cut``: what is swept is the recovery of a push killed there.
     ``instead``: of a push, a saved plan is applied, what was damaged after a push is repaired, or
-    a push is taken back."""
+    a push is taken back, or one is made with a check."""
 
     small: bool = False
     dst: str = PUSHED
@@ -86,6 +87,8 @@ class Ground:
         if self.setting.instead in (UNDO, RESTORE):
             to = ["--to", "@~1"] if self.setting.instead == RESTORE else []
             return [*self.command, self.setting.instead, *to, str(self.dst)]
+        if self.setting.instead == CHECKED:
+            return [*self._push_words(), "--check", "test -e same"]
         return self._push_words()
 
     @property

@@ -19,6 +19,7 @@ from tests.proof import traced
 from tests.proof.figures import FULL, Figures, Outcome, scaled
 from tests.proof.ground import (
     APPLY,
+    CHECKED,
     COMMITTED,
     EARLIER,
     MIDWAY,
@@ -51,13 +52,14 @@ SETTINGS = {
     "recover, midway": (Setting(cut=MIDWAY), 3, 25),
     "recover, small": (Setting(small=True, cut=MIDWAY), 3, 25),
     "recover, committed": (Setting(cut=COMMITTED), 2, 10),
+    "checked": (Setting(small=True, instead=CHECKED), 2, 200),
     "apply": (Setting(small=True, instead=APPLY), 5, 50),
     "repair": (Setting(small=True, instead=REPAIR), 5, 50),
 }
 # The kernel's filesystem takes no part in an error that strace makes up: tmpfs stands for nearly all.
 FAILED = [
     (name, "tmpfs")
-    for name in ("rich", "small", "first push", "new DST", "recover, midway", "recover, committed")
+    for name in ("rich", "small", "checked", "first push", "new DST", "recover, midway", "recover, committed")
 ] + [("small", kind) for kind in KINDS[1:]]
 # How many calls of a first push lie between the making of .atomsync and the setting back of DST's own time.
 DST_TIME_MAX = 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,23 @@ from typing import Any
 import pytest
 
 from atomsync import open_store
-from atomsync.errors import CheckFailed, StaleEntry, UnitStateError
+from atomsync.errors import AtomSyncError, CheckFailed, DestinationLimit, InDoubt, StaleEntry, UnitStateError
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.recovery import CLEAN, FINISHED, ROLLED_BACK
-from atomsync.testing import Dir, File, Killed, Link, SimDisk, kill_at
+from atomsync.testing import (
+    Dir,
+    File,
+    Killed,
+    Link,
+    SimDisk,
+    every_crash,
+    every_failure,
+    fail,
+    faults,
+    kill_at,
+    simulated_store,
+    tree_of,
+)
 from atomsync.unit.sealed import Sealed
 from atomsync.unit.store import Store
 from atomsync.unit.work import UnitOfWork
@@ -141,6 +155,16 @@ def test_where_there_are_no_hard_links_the_view_is_made_of_symbolic_ones(simulat
     assert seen == [{"stays": f"-> {dst}/stays", "changes": f"-> {dst}/.atomsync/unit/slots/0"}]
 
 
+def test_where_there_are_no_symbolic_links_either_that_is_said(simulate: Make) -> None:
+    world = simulate(Dir({"d": Dir({})}), link=False)
+    store = world.store()
+    previewed(store, lambda path: None)
+    no_links = faults(store, fail("symlink", errno.EPERM))
+    with pytest.raises(DestinationLimit, match="no symbolic links"), no_links, store.begin() as unit:
+        unit.write("f", b"f")
+    assert "f" not in world.tree().names
+
+
 def test_what_is_sealed_is_looked_at_and_changes_no_more(make: Make) -> None:
     world = make(BEFORE)
     store, told = world.store(), []
@@ -239,3 +263,38 @@ def test_a_staged_file_that_is_changed_in_the_view_fails_the_unit(tmp_path: Path
     previewed(store, spoil)
     with pytest.raises(CheckFailed, match="f is not as it was staged"), store.begin() as unit:
         unit.write("f", b"f")
+
+
+def edit(store: Store) -> None:
+    """A unit that is previewed."""
+    previewed(store, lambda path: None)
+    with store.begin() as unit:
+        unit.write("d/f", b"new")
+        unit.mkdir("made")
+        unit.write("made/f", b"f")
+        unit.remove("gone")
+
+
+BEFORE_EDIT = Dir({"stays": File(b"stays"), "d": Dir({"f": File(b"old"), "x": Dir({})}), "gone": Link("d")})
+AFTER_EDIT = {"stays": b"stays", "d": None, "d/f": b"new", "d/x": None, "made": None, "made/f": b"f"}
+
+
+def test_a_power_cut_at_any_moment_of_a_previewed_unit_leaves_old_or_new_and_no_view() -> None:
+    was_there = 0
+    for trial in every_crash(simulated_store(BEFORE_EDIT), edit):
+        was_there += ".atomsync/view" in kinds(tree_of(trial.store, control=True))
+        trial.store.recover()
+        assert kinds(tree_of(trial.store)) in (kinds(BEFORE_EDIT), AFTER_EDIT), trial
+        assert ".atomsync/view" not in kinds(tree_of(trial.store, control=True)), trial
+    assert was_there > 20
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EPERM])
+def test_a_call_that_fails_while_the_view_is_made_or_removed_fails_the_unit_and_no_more(number: int) -> None:
+    for trial in every_failure(simulated_store(BEFORE_EDIT), edit, number):
+        assert trial.raised is None or isinstance(trial.raised, AtomSyncError), trial
+        if trial.raised is None or isinstance(trial.raised, InDoubt):
+            trial.store.recover()
+            assert kinds(tree_of(trial.store)) in (kinds(BEFORE_EDIT), AFTER_EDIT), trial
+        else:
+            assert kinds(tree_of(trial.store)) == kinds(BEFORE_EDIT), trial

@@ -155,6 +155,17 @@ def test_the_view_lies_in_the_state_directory_if_there_is_one(tmp_path: Path, sr
     assert not (dst / ".atomsync").exists()
 
 
+def test_a_file_that_has_other_names_is_in_the_view_and_keeps_them(
+    src: Path, dst: Path, tmp_path: Path
+) -> None:
+    push(src, dst)
+    os.link(dst / "top", tmp_path / "other-name")
+    (src / "new").write_bytes(b"new")
+    push(src, dst, check="test $(cat top) = 1")
+    assert (dst / "top").stat().st_nlink == 2
+    assert (dst / "top").samefile(tmp_path / "other-name")
+
+
 def test_as_another_user_also_what_he_may_not_read_is_in_the_view(
     atomsync: Cli, public_dir: Path, plant: Plant
 ) -> None:
