@@ -22,7 +22,7 @@ from atomsync.store.seal import MEDIA
 from atomsync.sync.compare import Comparison, Pairs, Rules
 from atomsync.sync.judging import CONTENT, DRIFT, MISSING, ROT, Finding, drift_of
 from atomsync.sync.look import Look, LookComparer
-from atomsync.sync.origin import opened_source, ownership
+from atomsync.sync.origin import attributes, opened_source, ownership
 from atomsync.sync.phases import Phases
 from atomsync.sync.roots import check_roots
 from atomsync.sync.safety import Safety
@@ -110,13 +110,15 @@ def repair(
     rows: Rows,
     *,
     filters: Filters,
-    one_file_system: bool = False,
+    archive: bool = False,
+    xattrs: bool = False,
+    acls: bool = False,
     progress: Progress | None = None,
 ) -> Repair:
     """Commit what is to be mended in one unit of ``store``, all or nothing. EXTRA paths stay as they are.
     ``rows``: the manifest, which may have gone on since the ``findings`` were made.
 
-    Raises as ``push`` does; then nothing was changed.
+    ``archive``, ``xattrs`` and ``acls`` as in ``push``. Raises as that does; then nothing was changed.
     """
     src, options = os.fspath(source), store.options
     check_roots(src, store.path, options.state_dir)
@@ -127,7 +129,12 @@ def repair(
         return Repair((), {}, None)
     phases = Phases(progress or Progress())
     left: dict[str, str] = {}
-    rules = Rules(filters.anew(), ownership(), one_file_system=one_file_system)
+    rules = Rules(
+        filters.anew(),
+        ownership(),
+        attributes=attributes(acls=acls, xattrs=xattrs),
+        specials=archive,
+    )
     where = open_store(
         store.path, verify=MEDIA, keep=_ALL_UNITS, state_dir=options.state_dir, timeout=_TIMEOUT_S
     )

@@ -180,6 +180,23 @@ def test_a_repair_gives_up_nothing_of_the_history(src: Path, dst: Path, atomsync
     assert history(dst)[:-1] == before
 
 
+def test_attributes_come_along_where_they_are_asked_for(src: Path, dst: Path, atomsync: Any) -> None:
+    os.setxattr(src / "a", "user.colour", b"red")
+    assert atomsync("push", "-X", src, dst).returncode == 0
+    write_keeping_time(dst / "a", b"xx")
+    assert atomsync("verify", "--repair", src, "-X", dst).returncode == 0
+    assert os.getxattr(dst / "a", "user.colour") == b"red"
+
+
+def test_a_fifo_that_went_is_made_again_where_it_was_asked_for(src: Path, dst: Path, atomsync: Any) -> None:
+    os.mkfifo(src / "pipe")
+    assert atomsync("push", "-a", src, dst).returncode == 0
+    (dst / "pipe").unlink()
+    assert atomsync("verify", "--repair", src, dst).returncode == 41
+    assert atomsync("verify", "--repair", src, "-a", dst).returncode == 0
+    assert (dst / "pipe").is_fifo()
+
+
 # -- on a medium that rots
 def _corrupt(image: Path, marker: bytes) -> None:
     """Change a block of an image that is not mounted, where this text is."""
