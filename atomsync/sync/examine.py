@@ -133,9 +133,13 @@ class Examiner:
             self._progress.check()
             if self._catch_up():
                 self.rows.reopen()
-                if not self.rows.follows(units(self.control)) and not self.control.has(UNIT):
-                    why = "it cannot be brought up to date"
-                    raise DiskError("cannot read the manifest", why, "Is the disk full?")
+                unknown = [unit for unit in units(self.control) if not self.rows.follows([unit])]
+                if unknown and not self.control.has(UNIT):
+                    raise DiskError(
+                        f"cannot verify {shown(self.control.where)}",
+                        f"its manifest cannot follow unit {unknown[0]}",
+                        "Is the disk full? If not, the journal of that unit in history/ cannot be read.",
+                    )
             else:
                 time.sleep(_PAUSE_S)
 

@@ -209,7 +209,13 @@ def test_a_plan_reads_back_as_it_was_written() -> None:
 def test_it_keeps_every_option_of_a_push_and_apply_reads_them(plan: Path) -> None:
     """Whoever adds an option of push adds it to a plan."""
     own = {"source", "destination", "dry_run", "filters", "progress", "agreed"}
-    own |= {"check", "after", "hook_timeout", "touch"}  # commands are given when they are to be run
+    own |= {
+        "check",
+        "after",
+        "undo_on_failure",
+        "hook_timeout",
+        "touch",
+    }  # commands are given when they are to be run
     assert inspect.signature(push).parameters.keys() - own == OPTIONS.keys()
     command = group.get_command(click.Context(group), "push")
     assert command is not None
