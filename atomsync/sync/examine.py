@@ -91,7 +91,9 @@ class Examiner:
     def look(self, path: str) -> Entry | None:
         try:
             return look(self.control.disk, *self.control.tree.split(path))
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in _MOVED:
+                raise
             return None
 
     def read(self, path: str) -> tuple[Entry, str] | None:

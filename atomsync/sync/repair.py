@@ -29,7 +29,7 @@ from atomsync.sync.safety import Safety
 from atomsync.sync.settle import Heard, settle_look
 from atomsync.tree.entry import DIR, FILE, Entry
 from atomsync.tree.filters import Filters
-from atomsync.tree.path import joined, shown
+from atomsync.tree.path import ancestors, joined, shown
 from atomsync.unit.store import Store, open_store
 from atomsync.unit.work import UnitOfWork
 from atomsync.watch.hint import ENTRY
@@ -42,6 +42,8 @@ _UNFIT = {
     "content": "in SRC, too, its content is another than was committed",
     "directory": "a directory is there now; move it away",
     "committed": "it was committed anew since it was looked at",
+    "above": "its directory is left",
+    "mended": "it is as SRC has it by now",
     "restless": "it keeps changing in SRC",
 }
 
@@ -159,8 +161,9 @@ def repair(
             left |= dict.fromkeys(wrong, _UNFIT["content"])
         receipt = unit.commit() if changes.changes else None
     changed = {change.path for change in changes.changes}
-    for path in found.keys() - changed - left.keys():
-        left[path] = _UNFIT["gone"] if found[path].verdict == MISSING else "it is as SRC has it by now"
+    for path in sorted(found.keys() - changed - left.keys()):
+        above = any(name in left for name in ancestors(path))
+        left[path] = _UNFIT["above" if above else "gone" if found[path].verdict == MISSING else "mended"]
     return Repair(tuple(sorted(found.keys() & changed)), left, receipt)
 
 

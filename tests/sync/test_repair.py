@@ -117,6 +117,17 @@ def test_a_source_that_rotted_itself_mends_nothing(
     assert repaired(done) == ([], {"a": "in SRC, too, its content is another than was committed"})
 
 
+def test_what_lies_in_a_directory_that_is_left_is_left_for_that_reason(
+    src: Path, dst: Path, atomsync: Any
+) -> None:
+    shutil.rmtree(dst / "d")
+    (src / "d").chmod(0o700)
+    done = atomsync("verify", "--json", "--repair", src, dst)
+    left = dict.fromkeys(["d/b", "d/e", "d/e/c"], "its directory is left")
+    changed = "it changed in SRC since it was committed; push does that"
+    assert (done.returncode, repaired(done)) == (41, ([], {"d": changed, **left}))
+
+
 def test_what_is_new_in_the_source_is_not_brought_along(src: Path, dst: Path, atomsync: Any) -> None:
     shutil.rmtree(dst / "d")
     (src / "d/new").write_bytes(b"not pushed yet")
