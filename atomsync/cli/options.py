@@ -131,6 +131,18 @@ _SOURCE = (
         "-x", "--one-file-system", is_flag=True, help="Do not enter other filesystems mounted in SRC."
     ),
 )
+_ARCHIVE = (
+    click.option(
+        "-a",
+        "--archive",
+        is_flag=True,
+        help="Take in FIFOs, sockets and, as root, devices. The rest of rsync's -a is always on.",
+    ),
+)
+_ATTRIBUTES = (
+    click.option("-X", "--xattrs", is_flag=True, help="Keep extended attributes too: user.*, as root all."),
+    click.option("-A", "--acls", is_flag=True, help="Keep POSIX ACLs too."),
+)
 _HOOKS = (
     click.option(
         "--check",
@@ -184,17 +196,11 @@ _PAIR = (
     ),
     *_PATTERNS,
     *_SOURCE,
-    click.option(
-        "-a",
-        "--archive",
-        is_flag=True,
-        help="Take in FIFOs, sockets and, as root, devices. The rest of rsync's -a is always on.",
-    ),
+    *_ARCHIVE,
     click.option(
         "-H", "--hard-links", is_flag=True, help="Names that are one file in SRC are one file in DST too."
     ),
-    click.option("-X", "--xattrs", is_flag=True, help="Keep extended attributes too: user.*, as root all."),
-    click.option("-A", "--acls", is_flag=True, help="Keep POSIX ACLs too."),
+    *_ATTRIBUTES,
     click.option(
         "--numeric-ids",
         is_flag=True,
@@ -271,6 +277,11 @@ def pattern_options(command: Any) -> Any:
 def scope_options(command: Any) -> Any:
     """Which paths of SRC are in scope; for a ``PairCommand``."""
     return with_options(command, (*_PATTERNS, *_SOURCE))
+
+
+def mending_options(command: Any) -> Any:
+    """What a repair takes from SRC besides what every push does; of these a part of ``pair_options``."""
+    return with_options(command, ("What is made good", *_ARCHIVE, *_ATTRIBUTES))
 
 
 def hook_options(command: Any) -> Any:

@@ -13,6 +13,8 @@ from atomsync.sync.verify import Verification, counts_of
 from atomsync.tree.entry import DIR, Entry
 from atomsync.tree.path import parent_of, shown
 
+_TELLING_BYTES = 1_000_000  # of fewer, a rate tells nothing
+
 
 def differences(found: Differences) -> Iterator[str]:
     """One line for each path."""
@@ -80,7 +82,11 @@ def _sum(found: Verification) -> Iterator[str]:
     if tally.adopted:
         yield f"adopted: {counted(tally.adopted, 'path')} as it is now"
     verdicts = " · ".join(f"{verdict} {counts[verdict]:,}" for verdict in VERDICTS if verdict in counts)
-    rate = f" ({size(int(tally.bytes / found.seconds))}/s)" if tally.bytes and found.resumed is None else ""
+    rate = (
+        f" ({size(int(tally.bytes / found.seconds))}/s)"
+        if tally.bytes > _TELLING_BYTES and found.resumed is None
+        else ""
+    )
     well = "nothing wrong was found" if tally.not_read or tally.no_digest else "all is as it was committed"
     yield (
         f"{verdicts or well} · {counted(tally.paths, 'path')} compared"

@@ -9,7 +9,14 @@ import click
 
 from atomsync.cli import quantities, records, render_scrub
 from atomsync.cli.help import OUTPUT, with_options
-from atomsync.cli.options import PairCommand, json_option, pattern_lines, pattern_options, state_dir_option
+from atomsync.cli.options import (
+    PairCommand,
+    json_option,
+    mending_options,
+    pattern_lines,
+    pattern_options,
+    state_dir_option,
+)
 from atomsync.cli.push import progress_of
 from atomsync.cli.say import say
 from atomsync.cli.signals import stopping
@@ -70,6 +77,7 @@ def _output_options(command: Any) -> Any:
 @_reading_options
 @pattern_options
 @_mending_options
+@mending_options
 @_output_options
 @json_option
 @click.pass_context
@@ -81,6 +89,9 @@ def command(
     bwlimit: int | None,
     repair: str | None,
     adopt: bool,
+    archive: bool,
+    xattrs: bool,
+    acls: bool,
     resume: bool,
     state_dir: str | None,
     verbose: bool,
@@ -119,7 +130,17 @@ def command(
         told = records.verification(found) if as_json else render_scrub.verification(found)
         _print(told if as_json or not quiet else ())
         if repair is not None:
-            done = restore(repair, store, found.findings, examiner.rows, filters=filters, progress=progress)
+            done = restore(
+                repair,
+                store,
+                found.findings,
+                examiner.rows,
+                filters=filters,
+                archive=archive,
+                xattrs=xattrs,
+                acls=acls,
+                progress=progress,
+            )
             found = mended(examiner, found)
             told = records.repair(done, found) if as_json else render_scrub.repair(done, found)
             _print(told if as_json or not quiet else ())

@@ -91,7 +91,9 @@ class Examiner:
     def look(self, path: str) -> Entry | None:
         try:
             return look(self.control.disk, *self.control.tree.split(path))
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in _MOVED:
+                raise
             return None
 
     def read(self, path: str) -> tuple[Entry, str] | None:
@@ -133,9 +135,13 @@ class Examiner:
             self._progress.check()
             if self._catch_up():
                 self.rows.reopen()
-                if not self.rows.follows(units(self.control)) and not self.control.has(UNIT):
-                    why = "it cannot be brought up to date"
-                    raise DiskError("cannot read the manifest", why, "Is the disk full?")
+                unknown = [unit for unit in units(self.control) if not self.rows.follows([unit])]
+                if unknown and not self.control.has(UNIT):
+                    raise DiskError(
+                        f"cannot verify {shown(self.control.where)}",
+                        f"its manifest cannot follow unit {unknown[0]}",
+                        "Is the disk full? If not, the journal of that unit in history/ cannot be read.",
+                    )
             else:
                 time.sleep(_PAUSE_S)
 

@@ -22,14 +22,14 @@ from atomsync.store.seal import MEDIA
 from atomsync.sync.compare import Comparison, Pairs, Rules
 from atomsync.sync.judging import CONTENT, DRIFT, MISSING, ROT, Finding, drift_of
 from atomsync.sync.look import Look, LookComparer
-from atomsync.sync.origin import opened_source, ownership
+from atomsync.sync.origin import attributes, opened_source, ownership
 from atomsync.sync.phases import Phases
 from atomsync.sync.roots import check_roots
 from atomsync.sync.safety import Safety
 from atomsync.sync.settle import Heard, settle_look
 from atomsync.tree.entry import DIR, FILE, Entry
 from atomsync.tree.filters import Filters
-from atomsync.tree.path import joined, shown
+from atomsync.tree.path import ancestors, joined, shown
 from atomsync.unit.store import Store, open_store
 from atomsync.unit.work import UnitOfWork
 from atomsync.watch.hint import ENTRY
@@ -42,6 +42,8 @@ _UNFIT = {
     "content": "in SRC, too, its content is another than was committed",
     "directory": "a directory is there now; move it away",
     "committed": "it was committed anew since it was looked at",
+    "above": "its directory is left",
+    "mended": "it is as SRC has it by now",
     "restless": "it keeps changing in SRC",
 }
 
@@ -110,13 +112,15 @@ def repair(
     rows: Rows,
     *,
     filters: Filters,
-    one_file_system: bool = False,
+    archive: bool = False,
+    xattrs: bool = False,
+    acls: bool = False,
     progress: Progress | None = None,
 ) -> Repair:
     """Commit what is to be mended in one unit of ``store``, all or nothing. EXTRA paths stay as they are.
     ``rows``: the manifest, which may have gone on since the ``findings`` were made.
 
-    Raises as ``push`` does; then nothing was changed.
+    ``archive``, ``xattrs`` and ``acls`` as in ``push``. Raises as that does; then nothing was changed.
     """
     src, options = os.fspath(source), store.options
     check_roots(src, store.path, options.state_dir)
@@ -127,7 +131,12 @@ def repair(
         return Repair((), {}, None)
     phases = Phases(progress or Progress())
     left: dict[str, str] = {}
-    rules = Rules(filters.anew(), ownership(), one_file_system=one_file_system)
+    rules = Rules(
+        filters.anew(),
+        ownership(),
+        attributes=attributes(acls=acls, xattrs=xattrs),
+        specials=archive,
+    )
     where = open_store(
         store.path, verify=MEDIA, keep=_ALL_UNITS, state_dir=options.state_dir, timeout=_TIMEOUT_S
     )
@@ -152,8 +161,9 @@ def repair(
             left |= dict.fromkeys(wrong, _UNFIT["content"])
         receipt = unit.commit() if changes.changes else None
     changed = {change.path for change in changes.changes}
-    for path in found.keys() - changed - left.keys():
-        left[path] = _UNFIT["gone"] if found[path].verdict == MISSING else "it is as SRC has it by now"
+    for path in sorted(found.keys() - changed - left.keys()):
+        above = any(name in left for name in ancestors(path))
+        left[path] = _UNFIT["above" if above else "gone" if found[path].verdict == MISSING else "mended"]
     return Repair(tuple(sorted(found.keys() & changed)), left, receipt)
 
 

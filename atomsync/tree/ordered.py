@@ -6,6 +6,7 @@ what is below it are two places in the listing it stands in.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 
@@ -14,6 +15,7 @@ from atomsync.tree.entry import DIR, Entry
 from atomsync.tree.path import joined
 from atomsync.tree.scan import listing
 
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
 _Places = list[
     tuple[bytes, str, Entry | None]
 ]  # the bytes of a path, the path, its entry; None: what is below
@@ -52,10 +54,9 @@ def _places(
 ) -> _Places:
     try:
         found = listing(tree.disk, tree.at(directory))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
     except OSError as error:
-        unreadable(directory, error)
+        if error.errno not in _GONE:
+            unreadable(directory, error)
         return []
     places: _Places = []
     for name, entry in found.items():

@@ -117,6 +117,17 @@ def test_a_source_that_rotted_itself_mends_nothing(
     assert repaired(done) == ([], {"a": "in SRC, too, its content is another than was committed"})
 
 
+def test_what_lies_in_a_directory_that_is_left_is_left_for_that_reason(
+    src: Path, dst: Path, atomsync: Any
+) -> None:
+    shutil.rmtree(dst / "d")
+    (src / "d").chmod(0o700)
+    done = atomsync("verify", "--json", "--repair", src, dst)
+    left = dict.fromkeys(["d/b", "d/e", "d/e/c"], "its directory is left")
+    changed = "it changed in SRC since it was committed; push does that"
+    assert (done.returncode, repaired(done)) == (41, ([], {"d": changed, **left}))
+
+
 def test_what_is_new_in_the_source_is_not_brought_along(src: Path, dst: Path, atomsync: Any) -> None:
     shutil.rmtree(dst / "d")
     (src / "d/new").write_bytes(b"not pushed yet")
@@ -178,6 +189,23 @@ def test_a_repair_gives_up_nothing_of_the_history(src: Path, dst: Path, atomsync
     write_keeping_time(dst / "a", b"xx")
     assert atomsync("verify", "--repair", src, dst).returncode == 0
     assert history(dst)[:-1] == before
+
+
+def test_attributes_come_along_where_they_are_asked_for(src: Path, dst: Path, atomsync: Any) -> None:
+    os.setxattr(src / "a", "user.colour", b"red")
+    assert atomsync("push", "-X", src, dst).returncode == 0
+    write_keeping_time(dst / "a", b"xx")
+    assert atomsync("verify", "--repair", src, "-X", dst).returncode == 0
+    assert os.getxattr(dst / "a", "user.colour") == b"red"
+
+
+def test_a_fifo_that_went_is_made_again_where_it_was_asked_for(src: Path, dst: Path, atomsync: Any) -> None:
+    os.mkfifo(src / "pipe")
+    assert atomsync("push", "-a", src, dst).returncode == 0
+    (dst / "pipe").unlink()
+    assert atomsync("verify", "--repair", src, dst).returncode == 41
+    assert atomsync("verify", "--repair", src, "-a", dst).returncode == 0
+    assert (dst / "pipe").is_fifo()
 
 
 # -- on a medium that rots

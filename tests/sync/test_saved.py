@@ -187,7 +187,7 @@ def test_what_changes_after_the_comparison_is_taken_for_moved_too(
 
 # -- the file
 def test_a_plan_reads_back_as_it_was_written() -> None:
-    entry = Entry("file", 0o644, 3, T, 0, 0, "", 12, 34, T + 1)
+    entry = Entry("file", 0o644, 3, T, 0, 0, "", ino=12, dev=34, ctime_ns=T + 1)
     made = [Change("\udcff\n", None, entry), Change("", entry, entry, False), Change("b", entry, None)]
     options = {
         **dict.fromkeys(OPTIONS, False),
@@ -196,6 +196,7 @@ def test_a_plan_reads_back_as_it_was_written() -> None:
         "verify": "media",
         "state_dir": None,
         "keep": 3,
+        "keep_bytes": None,
         "message": "m",
         "last": ["x"],
         "max_delete": "3%",
@@ -208,7 +209,13 @@ def test_a_plan_reads_back_as_it_was_written() -> None:
 def test_it_keeps_every_option_of_a_push_and_apply_reads_them(plan: Path) -> None:
     """Whoever adds an option of push adds it to a plan."""
     own = {"source", "destination", "dry_run", "filters", "progress", "agreed"}
-    own |= {"check", "after", "hook_timeout", "touch"}  # commands are given when they are to be run
+    own |= {
+        "check",
+        "after",
+        "undo_on_failure",
+        "hook_timeout",
+        "touch",
+    }  # commands are given when they are to be run
     assert inspect.signature(push).parameters.keys() - own == OPTIONS.keys()
     command = group.get_command(click.Context(group), "push")
     assert command is not None

@@ -510,6 +510,14 @@ def test_a_damaged_manifest_is_told_with_the_way_out(dst: Path) -> None:
     assert verify(dst).findings == ()
 
 
+def test_a_unit_that_the_manifest_cannot_follow_is_named(dst: Path, history: Any) -> None:
+    (unit,) = history(dst)
+    (dst / ".atomsync/manifest.sqlite").unlink()
+    (dst / ".atomsync/history" / unit / "journal").write_bytes(b"rotten")
+    with pytest.raises(DiskError, match=unit):
+        verify(dst)
+
+
 def test_an_empty_manifest_in_its_place_is_made_anew(dst: Path) -> None:
     (dst / ".atomsync/manifest.sqlite").write_bytes(b"")
     assert verify(dst).tally.files == 5
