@@ -7,13 +7,14 @@ What others have changed since is told: whoever undoes one unit of several must 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from atomsync.errors import reported
 from atomsync.plan.change import Change
 from atomsync.store.control import Control
 from atomsync.store.copying import digest_file
+from atomsync.store.dressing import attributes_of
 from atomsync.store.journal import Journal
 from atomsync.store.kept import KeptObjects, version_gone
 from atomsync.store.progress import Progress
@@ -23,6 +24,7 @@ from atomsync.tree.diff import Ownership
 from atomsync.tree.entry import DIR, FILE, LINK, PLAIN, SEEN, Entry, same_object
 from atomsync.tree.path import ancestors, parent_of, shown
 from atomsync.tree.scan import subtree
+from atomsync.tree.xattrs import decode, encode, families, is_asked_for, read_attributes
 
 _DIR_MODE = 0o755
 
@@ -111,6 +113,8 @@ class _Thinking:
         owners = all(had in (-1, has) for had, has in ((after.uid, now.uid), (after.gid, now.gid)))
         if (after.kind, after.mode) != (now.kind, now.mode) or not owners:
             return False
+        if after.xattrs and attributes_of(self._control, path, after.xattrs) != after.xattrs:
+            return False
         if after.kind == DIR:
             return True
         if (after.size, after.mtime_ns, after.target) != (now.size, now.mtime_ns, now.target):
@@ -157,7 +161,7 @@ class _Thinking:
         elif now is not None and before.kind == DIR == now.kind:
             self._change_directory(path, past, before, now)
         elif before.kind == DIR:
-            self._changes[path] = Change(path, now, self._new(before))
+            self._changes[path] = Change(path, now, self._dressed(self._new(before), past.places))
         elif now is not None and before.kind == now.kind and self._has_content(past, before, now):
             self._change_attributes(path, past, before, now)
         elif before.kind == LINK:
@@ -178,6 +182,8 @@ class _Thinking:
                 self._changes[below] = Change(below, entry, None)
 
     def _change_directory(self, path: str, past: Past, before: Entry, now: Entry) -> None:
+        if before.xattrs and not past.timed:
+            now = now._replace(xattrs=attributes_of(self._control, path, before.xattrs))
         new = now._replace(mtime_ns=before.mtime_ns) if past.timed else before
         written = past.after is not None and past.after.mtime_ns != now.mtime_ns
         if path in self._later or (written and not past.loose):  # names in it were changed since
@@ -205,10 +211,26 @@ class _Thinking:
             if there is None or not same_object(went, there):
                 continue
             if (went.size, went.mtime_ns) == (there.size, there.mtime_ns):
-                self._contents[path] = kept._replace(linked=there[:PLAIN] == new[:PLAIN])
+                linked = there[:PLAIN] == new[:PLAIN]
+                if not linked:
+                    new = self._dressed(new, [(went, kept)])
+                self._contents[path] = kept._replace(linked=linked)
                 self._changes[path] = Change(path, now, new)
                 return
         self._gone.append(path)
+
+    def _dressed(self, new: Entry, places: Sequence[tuple[Entry, Kept]]) -> Entry:
+        """With the extended attributes that the object has, which is kept but does not go back itself, as far
+        as no unit had a word about them."""
+        for went, kept in places:
+            there = self._objects.look(kept)
+            if there is not None and same_object(went, there):
+                every = families(acls=True, xattrs=True, root=os.geteuid() == 0)
+                found = read_attributes(self._control.disk, *self._objects.split(kept), every)
+                asked, known = decode(new.xattrs) if new.xattrs else ("", {})
+                found = {name: value for name, value in found.items() if not is_asked_for(name, asked)}
+                return new._replace(xattrs=encode(every, found | known)) if found or known else new
+        return new
 
     def _check_objects(self, known: Mapping[str, Collection[Entry]]) -> None:
         """Every file is read: what goes back is what was displaced, as far as anybody ever knew it."""

@@ -65,6 +65,9 @@ def fold(journals: Iterable[Journal]) -> dict[str, Past]:
             found[path] = Past(old, new, displaced, unit_id, timed, timed)
         else:
             displaced += past.displaced
+            known = past.before
+            if old is not None and known is not None and not old.xattrs and same_object(old, known):
+                old = old._replace(xattrs=known.xattrs)  # of which this unit had no word
             found[path] = past._replace(before=old, displaced=displaced, timed=past.timed and timed)
 
     for header, steps, _ in journals:
