@@ -7,7 +7,7 @@ What others have changed since is told: whoever undoes one unit of several must 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from atomsync.errors import reported
@@ -19,7 +19,7 @@ from atomsync.store.journal import Journal
 from atomsync.store.kept import KeptObjects, version_gone
 from atomsync.store.progress import Progress
 from atomsync.store.seal import look_at
-from atomsync.store.versions import Kept, Past, digests
+from atomsync.store.versions import Kept, Past, put_there
 from atomsync.tree.diff import Ownership
 from atomsync.tree.entry import DIR, FILE, LINK, PLAIN, SEEN, Entry, same_object
 from atomsync.tree.path import ancestors, parent_of, shown
@@ -90,7 +90,7 @@ class _Thinking:
             if past.before is not None:
                 self._need_directories(path)
             self._change(path, past)
-        self._check_objects(digests(journals, self._contents))
+        self._check_objects(journals)
         if self._gone:
             raise version_gone(self._gone)
         lost = tuple(f"{shown(path or '.')} ({why})" for path, why in sorted(self._lost.items()))
@@ -185,12 +185,20 @@ class _Thinking:
         if before.xattrs and not past.timed:
             now = now._replace(xattrs=attributes_of(self._control, path, before.xattrs))
         new = now._replace(mtime_ns=before.mtime_ns) if past.timed else before
-        written = past.after is not None and past.after.mtime_ns != now.mtime_ns
-        if path in self._later or (written and not past.loose):  # names in it were changed since
+        left = self._time_left(path, past)
+        is_later = left is not None and left != now.mtime_ns  # names in it were changed since
+        if is_later:
             new = new._replace(mtime_ns=now.mtime_ns)
         new = self._ownership.wanted(new, now)
-        if path not in self._later or new[:SEEN] != now[:SEEN]:
+        if not is_later or new[:SEEN] != now[:SEEN]:
             self._changes[path] = Change(path, now, new, content=False)
+
+    def _time_left(self, path: str, past: Past) -> int | None:
+        """The time that the units left a directory with; None where nobody has written it down."""
+        later = self._later.get(path)
+        if later is not None and later.before is not None:
+            return later.before.mtime_ns
+        return None if past.loose or past.after is None else past.after.mtime_ns
 
     def _change_attributes(self, path: str, past: Past, before: Entry, now: Entry) -> None:
         if past.after is not None and past.after.mtime_ns != now.mtime_ns:
@@ -232,16 +240,16 @@ class _Thinking:
                 return new._replace(xattrs=encode(every, found | known)) if found or known else new
         return new
 
-    def _check_objects(self, known: Mapping[str, Collection[Entry]]) -> None:
+    def _check_objects(self, journals: Iterable[Journal]) -> None:
         """Every file is read: what goes back is what was displaced, as far as anybody ever knew it."""
+        known = put_there(journals, {path: self._wanted[path].first for path in self._contents})
         for path, kept in self._contents.items():
-            change, before = self._changes[path], self._wanted[path].before
+            change, before, was = self._changes[path], self._wanted[path].before, known.get(path)
             if change.new is None or change.new.kind != FILE:
                 continue
             with reported(f"cannot read what {shown(path)} was"):
                 digest = self._objects.digest(kept, self._progress)
-            told = {entry.digest for entry in known[path] if _is_that(entry, before)}
-            if told and digest not in told:
+            if was is not None and was.digest and _is_that(was, before) and digest != was.digest:
                 self._gone.append(path)
             elif kept.linked:
                 self._changes[path] = change._replace(new=change.new._replace(digest=digest))
