@@ -217,6 +217,17 @@ def resolver() -> None:
     store.recover()
 
 
+def version_gone() -> None:
+    store = open_store("site")
+    for text in ("one", "another"):
+        with store.begin() as unit:
+            unit.write("index.html", text)
+    (kept,) = Path("site/.atomsync/history", store.history()[0].unit_id, "slots").iterdir()
+    with kept.open("a") as file:
+        file.write(" line, written late")
+    store.undo()
+
+
 def not_watched() -> None:
     os.mkdir("site")
     ask("site", "flush")
@@ -293,6 +304,7 @@ RAISED = [
     control,
     prepared,
     resolver,
+    version_gone,
     not_watched,
     check,
     after,

@@ -7,22 +7,24 @@ What others have changed since is told: whoever undoes one unit of several must 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from atomsync.errors import reported
 from atomsync.plan.change import Change
 from atomsync.store.control import Control
 from atomsync.store.copying import digest_file
+from atomsync.store.dressing import attributes_of
 from atomsync.store.journal import Journal
 from atomsync.store.kept import KeptObjects, version_gone
 from atomsync.store.progress import Progress
 from atomsync.store.seal import look_at
-from atomsync.store.versions import Kept, Past, digests
+from atomsync.store.versions import Kept, Past, put_there
 from atomsync.tree.diff import Ownership
 from atomsync.tree.entry import DIR, FILE, LINK, PLAIN, SEEN, Entry, same_object
 from atomsync.tree.path import ancestors, parent_of, shown
 from atomsync.tree.scan import subtree
+from atomsync.tree.xattrs import decode, encode, families, is_asked_for, read_attributes
 
 _DIR_MODE = 0o755
 
@@ -88,7 +90,7 @@ class _Thinking:
             if past.before is not None:
                 self._need_directories(path)
             self._change(path, past)
-        self._check_objects(digests(journals, self._contents))
+        self._check_objects(journals)
         if self._gone:
             raise version_gone(self._gone)
         lost = tuple(f"{shown(path or '.')} ({why})" for path, why in sorted(self._lost.items()))
@@ -110,6 +112,8 @@ class _Thinking:
             return after is now
         owners = all(had in (-1, has) for had, has in ((after.uid, now.uid), (after.gid, now.gid)))
         if (after.kind, after.mode) != (now.kind, now.mode) or not owners:
+            return False
+        if after.xattrs and attributes_of(self._control, path, after.xattrs) != after.xattrs:
             return False
         if after.kind == DIR:
             return True
@@ -157,7 +161,7 @@ class _Thinking:
         elif now is not None and before.kind == DIR == now.kind:
             self._change_directory(path, past, before, now)
         elif before.kind == DIR:
-            self._changes[path] = Change(path, now, self._new(before))
+            self._changes[path] = Change(path, now, self._dressed(self._new(before), past.places))
         elif now is not None and before.kind == now.kind and self._has_content(past, before, now):
             self._change_attributes(path, past, before, now)
         elif before.kind == LINK:
@@ -178,13 +182,23 @@ class _Thinking:
                 self._changes[below] = Change(below, entry, None)
 
     def _change_directory(self, path: str, past: Past, before: Entry, now: Entry) -> None:
+        if before.xattrs and not past.timed:
+            now = now._replace(xattrs=attributes_of(self._control, path, before.xattrs))
         new = now._replace(mtime_ns=before.mtime_ns) if past.timed else before
-        written = past.after is not None and past.after.mtime_ns != now.mtime_ns
-        if path in self._later or (written and not past.loose):  # names in it were changed since
+        left = self._time_left(path, past)
+        is_later = left is not None and left != now.mtime_ns  # names in it were changed since
+        if is_later:
             new = new._replace(mtime_ns=now.mtime_ns)
         new = self._ownership.wanted(new, now)
-        if path not in self._later or new[:SEEN] != now[:SEEN]:
+        if not is_later or new[:SEEN] != now[:SEEN]:
             self._changes[path] = Change(path, now, new, content=False)
+
+    def _time_left(self, path: str, past: Past) -> int | None:
+        """The time that the units left a directory with; None where nobody has written it down."""
+        later = self._later.get(path)
+        if later is not None and later.before is not None:
+            return later.before.mtime_ns
+        return None if past.loose or past.after is None else past.after.mtime_ns
 
     def _change_attributes(self, path: str, past: Past, before: Entry, now: Entry) -> None:
         if past.after is not None and past.after.mtime_ns != now.mtime_ns:
@@ -205,21 +219,37 @@ class _Thinking:
             if there is None or not same_object(went, there):
                 continue
             if (went.size, went.mtime_ns) == (there.size, there.mtime_ns):
-                self._contents[path] = kept._replace(linked=there[:PLAIN] == new[:PLAIN])
+                linked = there[:PLAIN] == new[:PLAIN]
+                if not linked:
+                    new = self._dressed(new, [(went, kept)])
+                self._contents[path] = kept._replace(linked=linked)
                 self._changes[path] = Change(path, now, new)
                 return
         self._gone.append(path)
 
-    def _check_objects(self, known: Mapping[str, Collection[Entry]]) -> None:
+    def _dressed(self, new: Entry, places: Sequence[tuple[Entry, Kept]]) -> Entry:
+        """With the extended attributes that the object has, which is kept but does not go back itself, as far
+        as no unit had a word about them."""
+        for went, kept in places:
+            there = self._objects.look(kept)
+            if there is not None and same_object(went, there):
+                every = families(acls=True, xattrs=True, root=os.geteuid() == 0)
+                found = read_attributes(self._control.disk, *self._objects.split(kept), every)
+                asked, known = decode(new.xattrs) if new.xattrs else ("", {})
+                found = {name: value for name, value in found.items() if not is_asked_for(name, asked)}
+                return new._replace(xattrs=encode(every, found | known)) if found or known else new
+        return new
+
+    def _check_objects(self, journals: Iterable[Journal]) -> None:
         """Every file is read: what goes back is what was displaced, as far as anybody ever knew it."""
+        known = put_there(journals, {path: self._wanted[path].first for path in self._contents})
         for path, kept in self._contents.items():
-            change, before = self._changes[path], self._wanted[path].before
+            change, before, was = self._changes[path], self._wanted[path].before, known.get(path)
             if change.new is None or change.new.kind != FILE:
                 continue
             with reported(f"cannot read what {shown(path)} was"):
                 digest = self._objects.digest(kept, self._progress)
-            told = {entry.digest for entry in known[path] if _is_that(entry, before)}
-            if told and digest not in told:
+            if was is not None and was.digest and _is_that(was, before) and digest != was.digest:
                 self._gone.append(path)
             elif kept.linked:
                 self._changes[path] = change._replace(new=change.new._replace(digest=digest))

@@ -10,10 +10,10 @@ looked for is known by its inode.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from atomsync.plan.step import META, REMOVE, Step
+from atomsync.plan.step import META, Step
 from atomsync.store.journal import Journal
 from atomsync.tree.entry import Entry, same_object
 
@@ -32,8 +32,9 @@ class Past(NamedTuple):
     for nothing; ``after`` what the last of them left.
 
     ``displaced`` are the objects that went, the one of ``before`` first: none if only attributes changed.
-    ``by`` is the last of the units. ``timed``: no unit had a word about it; it is a directory in which names
-    were changed, so its time became what it would. ``loose``: at least the last unit left its time so.
+    ``first`` and ``by`` are the first and the last of the units. ``timed``: no unit had a word about it; it
+    is a directory in which names were changed, so its time became what it would. ``loose``: at least the last
+    unit left its time so.
     """
 
     before: Entry | None
@@ -42,6 +43,7 @@ class Past(NamedTuple):
     by: str
     timed: bool = False
     loose: bool = False
+    first: str = ""
 
     @property
     def places(self) -> list[tuple[Entry, Kept]]:
@@ -62,10 +64,15 @@ def fold(journals: Iterable[Journal]) -> dict[str, Past]:
             ((old, kept),) if old is not None and kept is not None else ()
         )
         if past is None:
-            found[path] = Past(old, new, displaced, unit_id, timed, timed)
+            found[path] = Past(old, new, displaced, unit_id, timed, timed, unit_id)
         else:
             displaced += past.displaced
-            found[path] = past._replace(before=old, displaced=displaced, timed=past.timed and timed)
+            known = past.before
+            if old is not None and known is not None and not old.xattrs and same_object(old, known):
+                old = old._replace(xattrs=known.xattrs)  # of which this unit had no word
+            found[path] = past._replace(
+                before=old, displaced=displaced, timed=past.timed and timed, first=unit_id
+            )
 
     for header, steps, _ in journals:
         unit_id = header.id
@@ -91,13 +98,26 @@ def _in_place(step: Step) -> Entry | None:
     return new._replace(ino=old.ino, dev=old.dev, generation=old.generation, digest=old.digest)
 
 
-def digests(journals: Iterable[Journal], paths: Iterable[str]) -> dict[str, list[Entry]]:
-    """The files that units put at ``paths``, whose digests are known."""
-    found: dict[str, list[Entry]] = {path: [] for path in paths}
-    for journal in journals:
-        for step in journal.steps:
-            if step.kind not in (META, REMOVE) and step.new is not None:
-                for path, entry in ((step.path, step.new), *step.inside):
-                    if entry.digest and path in found:
-                        found[path].append(entry)
+def put_there(journals: Iterable[Journal], until: Mapping[str, str]) -> dict[str, Entry]:
+    """What units had put at a path by the time of a certain unit, with its digest. ``until``: path →
+    that unit; ``journals`` by their commits, the first one first."""
+    found: dict[str, Entry] = {}
+    ended: set[str] = set()
+    for header, steps, _ in journals:
+        ended.update(path for step in steps for path in _paths(step) if until.get(path) == header.id)
+        for step in steps:
+            if step.kind == META:
+                continue
+            for path, _ in ((step.path, step.old), *step.displaced):
+                if path not in ended:
+                    found.pop(path, None)
+            if step.new is not None:
+                entering = ((step.path, step.new), *step.inside)
+                found |= {path: new for path, new in entering if path in until and path not in ended}
     return found
+
+
+def _paths(step: Step) -> Iterator[str]:
+    yield step.path
+    for path, _ in (*step.inside, *step.displaced):
+        yield path

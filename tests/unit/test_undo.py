@@ -14,7 +14,7 @@ import pytest
 from atomsync.errors import GuardTripped, UsageError, VersionGone
 from atomsync.fs.posix import PosixDisk
 from atomsync.testing import Dir, File, every_crash, every_failure
-from atomsync.unit.store import Store
+from atomsync.unit.store import Store, open_store
 from tests.store.world import NEW, OLD, T, World
 
 Make = Callable[..., World]
@@ -508,3 +508,49 @@ def test_a_state_directory_serves_as_well(tmp_path: Path) -> None:
     assert world.tree().names == {}
     world.store(**state).undo()
     assert world.tree().names == NEW.names
+
+
+def test_extended_attributes_and_acls_go_back_with_directories_that_are_made_anew(tmp_path: Path) -> None:
+    import os
+
+    world = World.made(PosixDisk(), str(tmp_path), OLD)
+    directory, file = tmp_path / "dst/gone-dir", tmp_path / "dst/gone-dir/deep/f"
+    try:
+        os.setxattr(directory, "user.colour", b"red")
+    except OSError:
+        pytest.skip("no extended attributes here")
+    os.setxattr(file, "user.colour", b"blue")
+    with world.begin() as unit:
+        unit.remove("gone-dir")
+    world.store().undo()
+    assert os.getxattr(directory, "user.colour") == b"red"
+    assert os.getxattr(file, "user.colour") == b"blue"
+
+
+def test_attributes_that_a_push_changed_are_undone_where_the_directory_stayed(tmp_path: Path) -> None:
+    import os
+
+    from atomsync import push
+
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    (src / "d").mkdir(parents=True)
+    (src / "d/f").write_bytes(b"f")
+    try:
+        os.setxattr(src / "d", "user.colour", b"red")
+    except OSError:
+        pytest.skip("no extended attributes here")
+    push(src, dst, xattrs=True)
+    os.setxattr(src / "d", "user.colour", b"blue")
+    os.setxattr(src / "d/f", "user.taste", b"sweet")
+    push(src, dst, xattrs=True)
+    assert os.getxattr(dst / "d", "user.colour") == b"blue"
+    store = open_store(dst)
+    assert store.undo().unit_id
+    assert os.getxattr(dst / "d", "user.colour") == b"red"
+    assert os.listxattr(dst / "d/f") == []
+    store.undo()
+    assert os.getxattr(dst / "d", "user.colour") == b"blue"
+    assert os.getxattr(dst / "d/f", "user.taste") == b"sweet"
+    os.setxattr(dst / "d", "user.colour", b"an operator's")
+    with pytest.raises(GuardTripped, match="d "):
+        store.undo()
