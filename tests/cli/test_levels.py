@@ -212,6 +212,26 @@ def test_the_line_tells_the_phase_the_bytes_and_how_long_it_will_take(
     assert 0 < int(found[1]) < 67
 
 
+def test_the_helper_of_a_large_push_is_asked_too_and_goes_on(
+    atomsync: Any,
+    tmp_path: Path,
+    dst: Path,
+    wait_until: Callable[..., Any],
+    assert_same_tree: Callable[..., None],
+) -> None:
+    src = tmp_path / "many"
+    src.mkdir()
+    for number in range(3000):
+        (src / f"f{number}").write_bytes(b"%d" % number * 100)
+    process = atomsync.start("push", "--durability", "none", src, dst, start_new_session=True)
+    wait_until(lambda: any((dst / ".atomsync").glob("pending/*/slots/*")))
+    for _ in range(5):
+        os.killpg(process.pid, signal.SIGUSR2)
+        assert re.fullmatch(PROGRESS + "\n", process.stderr.readline())
+    assert process.wait(60) == 0
+    assert_same_tree(src, dst)
+
+
 def test_a_question_that_nobody_answers_kills_nobody(atomsync: Any, dst: Path, strace: Any) -> None:
     dst.mkdir()
     ask = strace("-e", "trace=flock,newfstatat", "-e", "inject=flock:signal=USR2")
