@@ -27,8 +27,9 @@ def command(
 ) -> int:
     """Look what DST's filesystem can do, and what would limit atomsync there.
 
-    Tries it out in a directory that it removes again, for about a second, and changes nothing else. If DST
-    does not exist yet, the directory above it is tried. With SRC, that is looked through as well: what of it
+    Tries it out in a directory of its own (.atomsync-doctor-*, or in the store if there is one), for about
+    a second; it removes that again, and changes nothing else. If DST does not exist yet, the directory above
+    it is tried. With SRC, that is looked through as well: what of it
     DST could not take, and whether a watch would hear of everything in it.
 
     Each line is "ok", "note" (worth knowing), "limit" (less than elsewhere) or "fail". Exit status 0: a push

@@ -16,6 +16,7 @@ from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.store.status import Status
 from atomsync.sync.drift import listed
 from atomsync.sync.report import Report
+from atomsync.tree.amount import counted as counted
 from atomsync.tree.amount import size as size
 from atomsync.tree.entry import DIR, FILE, LINK, SEEN, Entry
 from atomsync.tree.path import shown
@@ -249,13 +250,6 @@ def _coverage(found: Mapping[str, Any]) -> str:
         told.append(f"proved {found['proved_s']:.0f} s ago")
     told += [counted(found[name], noun) for name, noun in _COUNTED.items() if found[name]]
     return " · ".join(told)
-
-
-def counted(count: int, noun: str) -> str:
-    """``1 unit``, ``2 units``, ``3 directories``."""
-    if count != 1:
-        noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count:,} {noun}"
 
 
 def _on_one_line(text: object) -> str:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import statistics
 import struct
@@ -16,7 +15,6 @@ from typing import NamedTuple
 
 from atomsync.fs.disk import Disk
 
-_FICLONE = 0x40049409
 _BLOCK = 4096
 _HOLE = 1 << 20
 _TRIED_MOST, _TRIED_S = 15, 0.4  # of each sync
@@ -62,7 +60,7 @@ def probe_features(disk: Disk, at: int) -> Features:
         disk.write(one, bytes(_BLOCK), 0)
         return Features(
             _works(lambda: disk.symlink("one", at, "link")),
-            _works(lambda: fcntl.ioctl(two, _FICLONE, one)),
+            _works(lambda: disk.clone(two, one)),
             _keeps_holes(disk, at),
             _works(lambda: os.setxattr(one, "user.atomsync", b"1")),
             _works(lambda: os.setxattr(one, "system.posix_acl_access", _ACL)),

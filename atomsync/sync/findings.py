@@ -9,7 +9,7 @@ from typing import NamedTuple
 from atomsync.fs.folding import ASCII, FULL, NONE, SIMPLE, Folding
 from atomsync.sync.doctor import Destination, Facts, Kept, Origin, Tried
 from atomsync.sync.survey import Some, some
-from atomsync.tree.amount import size, span
+from atomsync.tree.amount import counted, size, span
 from atomsync.tree.path import shown
 
 OK, NOTE, LIMIT, FAIL = "ok", "note", "limit", "fail"
@@ -224,7 +224,7 @@ def _store(found: Destination) -> Iterator[Finding]:
         if found.fault is None:
             yield Finding(OK, "store", "none yet; the first push makes it", value=0)
         return
-    held = f"{kept.units} {'unit' if kept.units == 1 else 'units'} kept, taking {size(kept.size)}"
+    held = f"{counted(kept.units, 'unit')} kept, taking {size(kept.size)}"
     large = kept.size > max(found.space.bytes_free, _LARGE_BYTES)
     yield Finding(
         NOTE if large else OK,
@@ -253,7 +253,7 @@ def _store(found: Destination) -> Iterator[Finding]:
         yield Finding(
             NOTE,
             "conflicts",
-            f"versions of other writers are kept, of {len(status.conflicts)} units",
+            f"versions of other writers are kept, of {counted(len(status.conflicts), 'unit')}",
             "Look into conflicts/ in the control directory, and remove what nobody needs.",
             len(status.conflicts),
         )
@@ -267,7 +267,7 @@ def _source(facts: Facts, origin: Origin) -> Iterator[Finding]:
         OK,
         "source",
         f"{kind}, {'the same filesystem as' if same else 'another filesystem than'} DST; "
-        f"{survey.files:,} files, {survey.directories:,} directories, {size(survey.size)}",
+        f"{counted(survey.files, 'file')}, {counted(survey.directories, 'directory')}, {size(survey.size)}",
         value=kind,
     )
     for name, found, noun, hint in (
@@ -298,9 +298,7 @@ def _watch(facts: Facts, origin: Origin) -> Iterator[Finding]:
     if limits.watches is None:
         yield Finding(NOTE, "watch", "this system has no inotify; watch uses what it has", value=None)
         return
-    told = (
-        f"{directories:,} {'directory' if directories == 1 else 'directories'} of {limits.watches:,} allowed"
-    )
+    told = f"{counted(directories, 'directory')} of {limits.watches:,} allowed"
     if limits.instances is not None and limits.queued_events is not None:
         told += f"; {limits.instances:,} watching processes, {limits.queued_events:,} events in the queue"
     if directories > limits.watches:
@@ -319,5 +317,4 @@ def _either(name: str, able: bool, yes: str, no: str, *, level: str = LIMIT) -> 
 
 def _first(found: Some, noun: str) -> str:
     more = f" and {found.number - len(found.texts):,} more" if found.number > len(found.texts) else ""
-    plural = noun if found.number == 1 else f"{noun}s"
-    return f"{found.number:,} {plural} ({', '.join(map(shown, found.texts))}{more})"
+    return f"{counted(found.number, noun)} ({', '.join(map(shown, found.texts))}{more})"

@@ -4,7 +4,7 @@ path     relative paths: their grammar, and how they are shown to a person
 entry    one path's kind, size, times, mode, owner, link target, digest
 scan     directories read into entries
 filters  which paths are in scope (gitignore patterns)
-amount   bytes and times as a person reads them (pure)
+amount   counts, bytes and times as a person reads them (pure)
 racy     which time stamps can be trusted to show the next change (pure)
 diff     two listings of one directory compared (pure)
 """

@@ -1,4 +1,4 @@
-"""Bytes and times as a person reads them: three digits and a unit."""
+"""Counts, bytes and times as a person reads them."""
 
 from __future__ import annotations
 
@@ -19,3 +19,10 @@ def span(seconds: float) -> str:
         if seconds * factor >= 1:
             return f"{seconds * factor:.3g} {unit}"
     return f"{seconds * 1e9:.0f} ns"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 unit``, ``2 units``, ``3 directories``."""
+    if count != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun}"

@@ -40,7 +40,6 @@ def test_the_options_of_output_mean_the_same_in_every_command(name: str) -> None
     assert found is not None
     options = {param.opts[-1]: param for param in found.params if isinstance(param, click.Option)}
     if name != "completion":  # whose output is for a program anyhow
-        assert "-q" not in options
         assert options["--json"].name == "as_json"
     if "--quiet" in options:
         assert options["--quiet"].opts == ["-q", "--quiet"]
@@ -211,6 +210,26 @@ def test_the_line_tells_the_phase_the_bytes_and_how_long_it_will_take(
     found = re.fullmatch(form, done.stderr)
     assert found, done.stderr
     assert 0 < int(found[1]) < 67
+
+
+def test_the_helper_of_a_large_push_is_asked_too_and_goes_on(
+    atomsync: Any,
+    tmp_path: Path,
+    dst: Path,
+    wait_until: Callable[..., Any],
+    assert_same_tree: Callable[..., None],
+) -> None:
+    src = tmp_path / "many"
+    src.mkdir()
+    for number in range(3000):
+        (src / f"f{number}").write_bytes(b"%d" % number * 100)
+    process = atomsync.start("push", "--durability", "none", src, dst, start_new_session=True)
+    wait_until(lambda: any((dst / ".atomsync").glob("pending/*/slots/*")))
+    for _ in range(5):
+        os.killpg(process.pid, signal.SIGUSR2)
+        assert re.fullmatch(PROGRESS + "\n", process.stderr.readline())
+    assert process.wait(60) == 0
+    assert_same_tree(src, dst)
 
 
 def test_a_question_that_nobody_answers_kills_nobody(atomsync: Any, dst: Path, strace: Any) -> None:
