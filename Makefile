@@ -59,7 +59,7 @@ $(VENV)/proof-installed: $(VENV)/bin/python pyproject.toml
 	touch $@
 
 # The judges and filesystems that tests use. Where we may not install, the tests that need one skip.
-TOOLS := rsync:rsync strace:strace mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs git:git diff:diffutils fusermount3:fuse3 patch:patch systemd-analyze:systemd pg_ctlcluster:postgresql lowntfs-3g:ntfs-3g setfacl:acl man:man-db groff:groff-base nginx:nginx
+TOOLS := rsync:rsync strace:strace mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs git:git diff:diffutils getfattr:attr fusermount3:fuse3 patch:patch systemd-analyze:systemd pg_ctlcluster:postgresql lowntfs-3g:ntfs-3g setfacl:acl man:man-db groff:groff-base nginx:nginx
 tools:
 	@missing=$$(for tool in $(TOOLS); do PATH=$$PATH:/sbin:/usr/sbin command -v $${tool%%:*} >/dev/null || echo $${tool##*:}; done); \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

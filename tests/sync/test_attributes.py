@@ -19,6 +19,7 @@ from atomsync.fs.posix import PosixDisk
 from atomsync.store.copying import Source
 from atomsync.store.progress import Progress
 from atomsync.sync.phases import Phases
+from atomsync.sync.safety import Safety
 from atomsync.sync.settle import FAIL, settle
 from atomsync.testing import Dir, File, Killed, SimDisk, kill_at
 from atomsync.tree.xattrs import attributes_at, decode, difference, encode, families, way_back
@@ -289,7 +290,7 @@ def push_attributes(world: World) -> None:
     with world.root(world.src) as at, world.unit() as unit:
         unit._turn.exclusive = True
         origin = unit.source = Source(world.disk, at)
-        settle(unit, origin, RULES._replace(attributes="X"), FAIL, Phases(Progress()))
+        settle(unit, origin, RULES._replace(attributes="X"), FAIL, Phases(Progress()), Safety())
         origin.cursor.close()
         unit.commit()
 
