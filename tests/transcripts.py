@@ -26,7 +26,7 @@ _VARYING = (
     (re.compile(r"\b[\w.-]+@[\w.-]+\b"), "WHO"),
     (re.compile(r"\bprocess \d+\b"), "process PID"),
     (re.compile(r"phases in ms: .*"), "phases in ms: SPANS"),
-    (re.compile(r"\b[\d.]+ [kM]?B/s"), "RATE"),
+    (re.compile(r" \([\d.]+ [kMG]?B/s\)"), ""),
     (re.compile(r"old versions occupy [\d.]+ [kM]?B"), "old versions occupy SPACE"),
     (re.compile(r"gave up (\d+ units?), [\d.]+ [kM]?B"), r"gave up \1, SPACE"),
 )
