@@ -126,6 +126,7 @@ def command(
             check_roots(repair, dst, state_dir)
         adopter = Adopter(store, progress) if adopt else None
         found = Verifier(examiner, filters, sample, progress, not_judged, adopter).run(resume=resume)
+        progress.close()  # a bar would be drawn over what is said
         _print(said if as_json or not quiet else ())
         told = records.verification(found) if as_json else render_scrub.verification(found)
         _print(told if as_json or not quiet else ())

@@ -23,6 +23,7 @@ from atomsync.sync.adopting import Adopter
 from atomsync.sync.examine import Examiner
 from atomsync.sync.verify import Verification, Verifier, exit_status_of
 from atomsync.tree.filters import Filters
+from tests.cli.test_levels import on_both
 
 Plant = Callable[..., Path]
 T = 1_600_000_000_000_000_000
@@ -540,6 +541,15 @@ def test_a_person_reads_a_line_a_finding_and_the_sum(dst: Path, atomsync: Any, p
     assert done.stdout.splitlines()[-1].startswith(
         "rot 1 · drift 1 · missing 4 · extra 3 · 11 paths compared · "
     )
+
+
+def test_on_a_terminal_the_bar_is_gone_before_anything_is_said(
+    src: Path, dst: Path, atomsync: Any, tmp_path: Path
+) -> None:
+    rot(dst / "z")
+    status, shown = on_both(atomsync.line("verify", "--repair", src, dst), tmp_path)
+    assert status == 0
+    assert shown.rindex("\x1b[2K") < shown.index("z (content)") < shown.index("now: nothing wrong")
 
 
 def test_a_program_gets_one_object_a_finding_and_a_summary(dst: Path, atomsync: Any) -> None:
