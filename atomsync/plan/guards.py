@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable
 
 from atomsync.errors import DestinationLimit, GuardTripped, NoSpace
@@ -11,7 +12,7 @@ from atomsync.fs.folding import Folding
 from atomsync.plan.change import Change
 from atomsync.plan.limit import Limit, share
 from atomsync.plan.step import META, Step
-from atomsync.tree.entry import DIR, FILE, Entry
+from atomsync.tree.entry import DIR, FILE, PLAIN, Entry
 from atomsync.tree.path import shown
 
 _SHOWN_MAX = 10
@@ -130,11 +131,13 @@ def check_losses(
 ) -> None:
     """GuardTripped if a unit takes more away than ``limit`` allows, of ``total`` entries at the destination.
 
-    Taken away is what is removed, and what a file without content replaces. Whatever the default limit says,
+    Taken away is what is removed and does not come by another name, and what a file without content replaces. Whatever the default limit says,
     an empty source removes nothing: far more often a disk is not mounted. ``wary``: nor may a source that
     is another directory than before remove most of the destination.
     """
     removed = [change.path for change in changes if change.new is None]
+    if removed and not source_is_empty and (wary or limit.is_exceeded(len(removed), total)):
+        removed = _without_moved(changes)
     if source_is_empty and removed and not limit.given:
         raise GuardTripped(
             "the source is empty",
@@ -155,6 +158,20 @@ def check_losses(
                 f"the most it may is {limit}: {_listed(paths)}",
                 f"Is the source what it should be? {_MEANT}",
             )
+
+
+def _without_moved(changes: Collection[Change]) -> list[str]:
+    """The paths that go, but for those whose like comes by another name: what was moved is not lost."""
+    come = Counter(change.new[:PLAIN] for change in changes if change.old is None and change.new is not None)
+    lost = []
+    for path, old, new, _ in changes:
+        if old is None or new is not None:
+            continue
+        if come[old[:PLAIN]]:
+            come[old[:PLAIN]] -= 1
+        else:
+            lost.append(path)
+    return lost
 
 
 def _is_emptied(change: Change) -> bool:

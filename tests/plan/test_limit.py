@@ -107,3 +107,16 @@ def test_new_empty_files_and_files_that_were_empty_before_are_no_loss() -> None:
 def test_what_stays_and_what_comes_is_not_counted_as_removed() -> None:
     changes = [*removals(4), *(Change(f"new {n}", None, A) for n in range(100)), Change("x", A, file(5))]
     check_losses(changes, 1_000, limit_of(4), source_is_empty=False)
+
+
+def test_what_only_moves_is_no_loss() -> None:
+    moved = [Change(f"old/{n}", file(n, mtime_ns=n), None) for n in range(30)]
+    moved += [Change(f"new/{n}", None, file(n, mtime_ns=n)) for n in range(30)]
+    check_losses(moved, 31, DEFAULT, source_is_empty=False)
+    check_losses(moved, 31, limit_of(0), source_is_empty=False)
+
+
+def test_one_file_that_comes_makes_up_for_one_that_goes() -> None:
+    changes = [*removals(20), Change("new", None, A)]
+    with pytest.raises(GuardTripped, match="remove 19 of 20"):
+        check_losses(changes, 20, DEFAULT, source_is_empty=False)
