@@ -5,7 +5,14 @@ from __future__ import annotations
 import click
 
 from atomsync.cli import records, render, render_scrub
-from atomsync.cli.options import PairCommand, json_option, pattern_lines, scope_options, state_dir_option
+from atomsync.cli.options import (
+    PairCommand,
+    fidelity_options,
+    json_option,
+    pattern_lines,
+    scope_options,
+    state_dir_option,
+)
 from atomsync.cli.push import progress_of
 from atomsync.cli.say import say
 from atomsync.cli.signals import stopping
@@ -25,6 +32,7 @@ DIFFERENT = 1
 @click.argument("dst", metavar="DST")
 @click.option("--content", is_flag=True, help="Compare what is in files instead of size and mtime.")
 @scope_options
+@fidelity_options
 @state_dir_option
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit status tells.")
 @json_option
@@ -37,6 +45,10 @@ def command(
     content: bool,
     gitignore: bool,
     one_file_system: bool,
+    archive: bool,
+    hard_links: bool,
+    xattrs: bool,
+    acls: bool,
     state_dir: str | None,
     quiet: bool,
     as_json: bool,
@@ -59,6 +71,10 @@ def command(
             content=content,
             filters=filters,
             one_file_system=one_file_system,
+            archive=archive,
+            hard_links=hard_links,
+            xattrs=xattrs,
+            acls=acls,
             state_dir=state_dir,
             progress=progress,
         )

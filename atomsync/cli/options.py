@@ -139,6 +139,11 @@ _ARCHIVE = (
         help="Take in FIFOs, sockets and, as root, devices. The rest of rsync's -a is always on.",
     ),
 )
+_LINKS = (
+    click.option(
+        "-H", "--hard-links", is_flag=True, help="Names that are one file in SRC are one file in DST too."
+    ),
+)
 _ATTRIBUTES = (
     click.option("-X", "--xattrs", is_flag=True, help="Keep extended attributes too: user.*, as root all."),
     click.option("-A", "--acls", is_flag=True, help="Keep POSIX ACLs too."),
@@ -197,9 +202,7 @@ _PAIR = (
     *_PATTERNS,
     *_SOURCE,
     *_ARCHIVE,
-    click.option(
-        "-H", "--hard-links", is_flag=True, help="Names that are one file in SRC are one file in DST too."
-    ),
+    *_LINKS,
     *_ATTRIBUTES,
     click.option(
         "--numeric-ids",
@@ -277,6 +280,11 @@ def pattern_options(command: Any) -> Any:
 def scope_options(command: Any) -> Any:
     """Which paths of SRC are in scope; for a ``PairCommand``."""
     return with_options(command, (*_PATTERNS, *_SOURCE))
+
+
+def fidelity_options(command: Any) -> Any:
+    """What of a file counts besides what always does; a part of ``pair_options``."""
+    return with_options(command, ("What is compared", *_ARCHIVE, *_LINKS, *_ATTRIBUTES))
 
 
 def mending_options(command: Any) -> Any:

@@ -131,9 +131,9 @@ def check_losses(
 ) -> None:
     """GuardTripped if a unit takes more away than ``limit`` allows, of ``total`` entries at the destination.
 
-    Taken away is what is removed and does not come by another name, and what a file without content replaces. Whatever the default limit says,
-    an empty source removes nothing: far more often a disk is not mounted. ``wary``: nor may a source that
-    is another directory than before remove most of the destination.
+    Taken away is what is removed and does not come by another name, and what a file without content
+    replaces. Whatever the default limit says, an empty source removes nothing: far more often a disk is not
+    mounted. ``wary``: nor may a source that is another directory than before remove most of the destination.
     """
     removed = [change.path for change in changes if change.new is None]
     if removed and not source_is_empty and (wary or limit.is_exceeded(len(removed), total)):

@@ -16,7 +16,7 @@ from atomsync.store.access import open_control
 from atomsync.store.progress import Progress
 from atomsync.store.rows import what_a_push_knows
 from atomsync.sync.compare import Comparer, Comparison, Rules
-from atomsync.sync.origin import opened_source, ownership
+from atomsync.sync.origin import attributes, opened_source, ownership
 from atomsync.sync.roots import check_roots
 from atomsync.tree.attributes import differences
 from atomsync.tree.entry import FILE, Entry
@@ -28,7 +28,7 @@ _TRIES = 3  # while others write to one of them
 
 class Difference(NamedTuple):
     """``source`` and ``destination``: what is there, None if nothing. ``differs``: in what, where something
-    is on both sides: "content" and the words of ``tree.attributes``."""
+    is on both sides: "content", "links" (which names are one file) and the words of ``tree.attributes``."""
 
     path: str
     source: Entry | None
@@ -60,13 +60,18 @@ def diff(
     content: bool = False,
     filters: Filters | None = None,
     one_file_system: bool = False,
+    archive: bool = False,
+    hard_links: bool = False,
+    xattrs: bool = False,
+    acls: bool = False,
     state_dir: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Differences:
     """What ``push --delete`` would change, guards aside; changes nothing and takes no lock.
 
-    ``content``: files of one size are read, instead of trusting size and time. Raises RootError,
-    RootsOverlap, AccessError; SourceUnstable and StaleEntry if one of the two keeps changing.
+    ``archive``, ``hard_links``, ``xattrs`` and ``acls`` as for ``push``. ``content``: files of one size are
+    read, instead of trusting size and time. Raises RootError, RootsOverlap, AccessError; SourceUnstable and
+    StaleEntry if one of the two keeps changing.
     """
     began = time.perf_counter()
     src, dst = os.fspath(source), os.fspath(destination)
@@ -82,12 +87,19 @@ def diff(
         delete=True,
         checksum=content,
         one_file_system=one_file_system,
+        hard_links=hard_links,
+        attributes=attributes(acls=acls, xattrs=xattrs),
+        specials=archive,
     )
     progress.phase("compare")
     with opened_source(disk, src) as origin, opened_source(disk, dst) as there:
         found = _compared(origin.cursor, there.cursor, rules, racy, progress)
     return Differences(
-        tuple(_difference(*change, checksum=content) for change in sorted(found.changes) if change.visible),
+        tuple(
+            _difference(*change, checksum=content, linked=change.path in found.contents)
+            for change in sorted(found.changes)
+            if change.visible
+        ),
         found.unchanged,
         found.left_out,
         time.perf_counter() - began,
@@ -126,11 +138,13 @@ def _known(disk: Disk, dst: str, state: str | None) -> tuple[dict[str, str], int
 
 
 def _difference(
-    path: str, old: Entry | None, new: Entry | None, changed: bool, *, checksum: bool
+    path: str, old: Entry | None, new: Entry | None, changed: bool, *, checksum: bool, linked: bool
 ) -> Difference:
     if old is None or new is None:
         return Difference(path, new, old)
     words = differences(old, new)
+    if linked and not words:
+        return Difference(path, new, old, ("links",))
     both = old.kind == FILE == new.kind
     if both and changed and (checksum or "size" in words or not words):
         words = ("content", *(word for word in words if word != "size"))

@@ -9,7 +9,8 @@ LEFT_AS_IT_IS = -1
 
 
 def differences(known: Entry, found: Entry) -> tuple[str, ...]:
-    """Of ``kind``, ``size``, ``time``, ``target``, ``mode`` and ``owner`` those in which they differ.
+    """Of ``kind``, ``size``, ``time``, ``target``, ``mode``, ``owner`` and ``attributes`` (the extended ones,
+    where both were asked for) those in which they differ.
 
     The time of a directory is left out: it moves with the names in it, which are looked at themselves.
     """
@@ -27,4 +28,6 @@ def differences(known: Entry, found: Entry) -> tuple[str, ...]:
     owners = ((known.uid, found.uid), (known.gid, found.gid))
     if any(one != other and LEFT_AS_IT_IS not in (one, other) for one, other in owners):
         words.append("owner")
+    if known.xattrs != found.xattrs and known.xattrs and found.xattrs:
+        words.append("attributes")
     return tuple(words)

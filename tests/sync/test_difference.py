@@ -164,3 +164,25 @@ def test_a_real_tree_agrees_with_diff_of_the_system(
     assert [
         found.path for found in diff(src, dst, content=True).found if found.differs != ("time",)
     ] == sorted([str(paths[0].relative_to(dst)), str(paths[-1].relative_to(dst)), "added"])
+
+
+def test_links_attributes_and_special_files_count_where_they_are_asked_for(
+    tmp_path: Path, plant: Plant
+) -> None:
+    src, dst = tmp_path / "s", tmp_path / "d"
+    for root in (src, dst):
+        plant(root, {"one": b"1", "attributed": b"1"})
+    os.link(src / "one", src / "two")
+    (dst / "two").write_bytes(b"1")
+    os.mkfifo(src / "fifo")
+    os.setxattr(src / "attributed", "user.colour", b"red")
+    for name in ("one", "two", "attributed"):
+        for root in (src, dst):
+            os.utime(root / name, ns=(5, 5))
+    assert [each.path for each in diff(src, dst).found] == []
+    found = diff(src, dst, archive=True, hard_links=True, xattrs=True, acls=True).found
+    assert {each.path: each.differs for each in found} == {
+        "attributed": ("attributes",),
+        "fifo": (),
+        "two": ("links",),
+    }
