@@ -285,3 +285,15 @@ def test_sizes_are_read_as_people_write_them(text: str, wanted: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter):
         size(text)
+
+
+def test_whoever_has_the_store_is_named_and_nothing_is_done(dst: Path, atomsync: Any, tmp_path: Path) -> None:
+    import fcntl
+
+    before = files(dst)
+    with (dst / ".atomsync/lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for words in (["undo"], ["restore", "--to", "@~1"], ["gc", "--keep", "0"]):
+            assert atomsync(*words, dst).returncode == 40
+    assert files(dst) == before
+    assert len(units(dst, atomsync)) == 3
