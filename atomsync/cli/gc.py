@@ -7,6 +7,7 @@ import click
 from atomsync.cli import records_history, render_history
 from atomsync.cli.options import json_option, state_dir_option
 from atomsync.cli.quantities import size
+from atomsync.cli.reverting import PATIENCE_S
 from atomsync.cli.say import say
 from atomsync.unit.store import open_store
 
@@ -34,7 +35,7 @@ def command(
     Example:
       atomsync gc --keep-bytes 10GB /srv/www
     """
-    found = open_store(dst, state_dir=state_dir, timeout=0).gc(keep=keep, keep_bytes=keep_bytes)
+    found = open_store(dst, state_dir=state_dir, timeout=PATIENCE_S).gc(keep=keep, keep_bytes=keep_bytes)
     if as_json:
         click.echo(records_history.collected(found))
         return 0

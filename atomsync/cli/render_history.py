@@ -97,8 +97,8 @@ def _counts(unit: PastUnit) -> str:
 
 def _way(unit: PastUnit) -> str:
     if unit.undoes:
-        return f" (undoes {unit.undoes})"
-    return f" (restores {unit.restores})" if unit.restores else ""
+        return f" (undoes {shown(unit.undoes)})"
+    return f" (restores {shown(unit.restores)})" if unit.restores else ""
 
 
 def _clock(ns: int) -> str:

@@ -20,6 +20,7 @@ from atomsync.tree.path import shown
 from atomsync.unit.reverting import Reverted
 from atomsync.unit.store import Store, open_store
 
+PATIENCE_S = 2.0  # for one who has the store for a commit only, as a watch does
 _OPTIONS = (
     click.option("-n", "--dry-run", is_flag=True, help="Print what would be done; touch nothing."),
     click.option("-m", "--message", default="", help="A note to keep with the unit."),
@@ -44,7 +45,7 @@ def carried_out(
         keep=options["keep"],
         keep_bytes=options["keep_bytes"],
         state_dir=options["state_dir"],
-        timeout=0,
+        timeout=PATIENCE_S,
     )
     if not store.is_there():
         raise RootError(f"cannot change {shown(dst)}", "it is not a directory")

@@ -285,3 +285,39 @@ def test_sizes_are_read_as_people_write_them(text: str, wanted: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter):
         size(text)
+
+
+def test_whoever_has_the_store_is_named_and_nothing_is_done(dst: Path, atomsync: Any, tmp_path: Path) -> None:
+    import fcntl
+
+    before = files(dst)
+    with (dst / ".atomsync/lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for words in (["undo"], ["restore", "--to", "@~1"], ["gc", "--keep", "0"]):
+            assert atomsync(*words, dst).returncode == 40
+    assert files(dst) == before
+    assert len(units(dst, atomsync)) == 3
+
+
+def test_who_is_not_root_takes_back_what_is_theirs(public_dir: Path, plant: Plant, atomsync: Any) -> None:
+    src, dst = public_dir / "src", public_dir / "dst"
+    user: dict[str, Any] = {"user": 65534, "cwd": public_dir}
+    plant(src, {"closed/keep": b"1", "closed/change": b"1", "gone/deep/f": b"1", "link": "closed"})
+    os.chmod(src / "closed", 0o555)
+    os.chown(public_dir, 65534, 65534)
+    assert atomsync("push", "--delete", src, dst, **user).returncode == 0
+    before = files(dst)
+    times = {path.as_posix(): path.lstat().st_mtime_ns for path in [dst, *dst.rglob("[!.]*")]}
+    plant(src, {"closed/change": b"22", "closed/new": b"2"})
+    (src / "gone/deep/f").unlink()
+    (src / "gone/deep").rmdir()
+    assert atomsync("push", "--delete", src, dst, **user).returncode == 0
+    for wanted in (before, None, before):
+        done = atomsync("undo", dst, **user)
+        assert done.returncode == 0, done.stderr
+        assert wanted in (None, files(dst))
+    found = {path.as_posix(): path.lstat().st_mtime_ns for path in [dst, *dst.rglob("[!.]*")]}
+    assert {path: when for path, when in found.items() if "/.atomsync/" not in path} == {
+        path: when for path, when in times.items() if "/.atomsync/" not in path
+    }
+    assert (dst / "closed").stat().st_mode & 0o7777 == 0o555
