@@ -104,7 +104,9 @@ class Carrier:
                 since = self._since(batch, found)
                 return since if resting else since._replace(written=frozenset())
 
-            safety = self._safety._replace(limit=NO_LIMIT) if self._accepts_losses else self._safety
+            safety = self._safety
+            if self._accepts_losses:
+                safety = safety._replace(limit=NO_LIMIT, even_all=True)
             settled = settle_look(unit, origin, rules, look, phases, heard, safety)
             self._time_step_ns = unit.session.manifest.time_step_ns
             self._able = control.capabilities

@@ -10,7 +10,7 @@ from atomsync.errors import DestinationLimit, GuardTripped, NoSpace
 from atomsync.fs.disk import Space
 from atomsync.fs.folding import Folding
 from atomsync.plan.change import Change
-from atomsync.plan.limit import Limit, share
+from atomsync.plan.limit import DEFAULT, Limit, share
 from atomsync.plan.step import META, Step
 from atomsync.tree.entry import DIR, FILE, PLAIN, Entry
 from atomsync.tree.path import shown
@@ -127,24 +127,31 @@ def check_displaced(changes: Collection[Change], protected: Collection[str], *, 
 
 
 def check_losses(
-    changes: Collection[Change], total: int, limit: Limit, *, source_is_empty: bool, wary: bool = False
+    changes: Collection[Change],
+    total: int,
+    limit: Limit,
+    *,
+    source_is_empty: bool,
+    even_all: bool = False,
+    wary: bool = False,
 ) -> None:
     """GuardTripped if a unit takes more away than ``limit`` allows, of ``total`` entries at the destination.
 
     Taken away is what is removed and does not come by another name, and what a file without content
-    replaces. Whatever the default limit says, an empty source removes nothing: far more often a disk is not
-    mounted. ``wary``: nor may a source that is another directory than before remove most of the destination.
+    replaces. An empty source removes nothing at all: far more often a disk is not mounted. ``wary``: nor may
+    a source that is another directory than before remove most of the destination. ``even_all``: somebody
+    said that this one unit may.
     """
     removed = [change.path for change in changes if change.new is None]
     if removed and not source_is_empty and (wary or limit.is_exceeded(len(removed), total)):
         removed = _without_moved(changes)
-    if source_is_empty and removed and not limit.given:
+    if source_is_empty and removed and not even_all:
         raise GuardTripped(
             "the source is empty",
             f"following it would remove {_of_all(removed, total)}: {_listed(removed)}",
             f"Is it mounted, and complete? {_MEANT}",
         )
-    if wary and not limit.given and len(removed) > limit.most and len(removed) * 2 > total:
+    if wary and not even_all and len(removed) > DEFAULT.most and len(removed) * 2 > total:
         raise GuardTripped(
             "the source was replaced by another directory",
             f"following it would remove {_of_all(removed, total)}: {_listed(removed)}",

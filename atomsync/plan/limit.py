@@ -17,7 +17,6 @@ class Limit(NamedTuple):
 
     most: int = 10
     percent: float = 50.0
-    given: bool = False
 
     def is_exceeded(self, count: int, of: int) -> bool:
         return count > self.most and count * 100 > self.percent * of
@@ -29,7 +28,7 @@ class Limit(NamedTuple):
 
 DEFAULT = Limit()
 """Few may go whatever they are a part of, and of many up to half."""
-NO_LIMIT = Limit(0, 100.0, given=True)
+NO_LIMIT = Limit(0, 100.0)
 
 
 def limit_of(given: int | str | None) -> Limit:
@@ -44,8 +43,8 @@ def limit_of(given: int | str | None) -> Limit:
             "--max-delete 100% lets everything go.",
         )
     if found[1]:
-        return Limit(int(found[1]), 0.0, given=True)
-    return Limit(0, float(found[2]), given=True)
+        return Limit(int(found[1]), 0.0)
+    return Limit(0, float(found[2]))
 
 
 def share(count: int, of: int) -> str:

@@ -94,7 +94,7 @@ def push(
         attributes=attributes(acls=acls, xattrs=xattrs),
         specials=archive,
     )
-    safety = Safety(limit_of(max_delete), on_drift, agreed).checked()
+    safety = Safety(limit_of(max_delete), on_drift, agreed, even_all=max_delete is not None).checked()
     order = later(last)
     with opened_source(disk, src) as origin:
         store = open_store(

@@ -192,7 +192,9 @@ def check_taken(
     met = sum(old is not None and (new is None or new[:SEEN] != old[:SEEN]) for _, old, new, _ in changes)
     there = found.unchanged + met - 1
     empty = any(change.new is None for change in changes) and not origin.disk.scandir(origin.root)
-    check_losses(changes, max(there, known), safety.limit, source_is_empty=empty, wary=wary)
+    check_losses(
+        changes, max(there, known), safety.limit, source_is_empty=empty, even_all=safety.even_all, wary=wary
+    )
     check_displaced(changes, found.protected, delete=rules.delete)
 
 

@@ -17,7 +17,8 @@ from atomsync.follow.watching import Flushed, WatchOptions, WatchStatus
 Visible = list[tuple[str, str]]  # (created, updated or removed; path), sorted
 
 # Quick to decide; what a power cut would leave is for other tests.
-QUICK = WatchOptions(settle_s=0.05, max_wait_s=0.5, durability="none")
+# The sources of these tests lose most of what they hold, now and then.
+QUICK = WatchOptions(settle_s=0.05, max_wait_s=0.5, durability="none", max_delete="100%")
 
 
 class Following:

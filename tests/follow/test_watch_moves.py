@@ -154,7 +154,7 @@ def test_what_is_moved_out_is_removed_only_with_delete(
 ) -> None:
     plant(src, TREE)
     push(src, dst)
-    watch = follow(src, dst, delete=delete, max_delete="100%")
+    watch = follow(src, dst, delete=delete)
     watch.settled()
     before = snapshot(dst / "dir")
     (src / "dir").rename(tmp_path / "outside")

@@ -689,7 +689,7 @@ def test_a_replaced_source_is_not_followed_into_a_mass_deletion(
 ) -> None:
     for number in range(40):
         (src / f"f{number}").write_bytes(b"1")
-    watch = follow(src, dst, delete=True)
+    watch = follow(src, dst, delete=True, max_delete=None)
     watch.settled()
     src.rename(src.with_name("aside"))
     src.mkdir()
@@ -708,7 +708,7 @@ def test_a_replaced_source_may_be_accepted_however_little_it_holds(
 ) -> None:
     for number in range(40):
         (src / f"f{number}").write_bytes(b"1")
-    watch = follow(src, dst, delete=True)
+    watch = follow(src, dst, delete=True, max_delete=None)
     watch.settled()
     src.rename(src.with_name("aside"))
     src.mkdir()
@@ -782,7 +782,7 @@ def test_a_mass_deletion_is_waited_with_until_somebody_says_that_it_is_meant(
 ) -> None:
     for number in range(40):
         (src / f"f{number}").write_bytes(b"1")
-    watch = follow(src, dst, delete=True)
+    watch = follow(src, dst, delete=True, max_delete=None)
     watch.settled()
     for number in range(30):
         (src / f"f{number}").unlink()

@@ -24,11 +24,11 @@ def removals(count: int) -> list[Change]:
     ("given", "limit"),
     [
         (None, Limit(10, 50.0)),
-        (0, Limit(0, 0.0, True)),
-        ("100", Limit(100, 0.0, True)),
-        (" 20% ", Limit(0, 20.0, True)),
-        ("0.5 %", Limit(0, 0.5, True)),
-        ("100%", Limit(0, 100.0, True)),
+        (0, Limit(0, 0.0)),
+        ("100", Limit(100, 0.0)),
+        (" 20% ", Limit(0, 20.0)),
+        ("0.5 %", Limit(0, 0.5)),
+        ("100%", Limit(0, 100.0)),
     ],
 )
 def test_a_limit_is_a_number_or_a_share(given: int | str | None, limit: Limit) -> None:
@@ -86,7 +86,7 @@ def test_more_than_the_limit_is_refused_and_the_limit_itself_is_not(
 def test_an_empty_source_removes_nothing_unless_somebody_says_how_much() -> None:
     with pytest.raises(GuardTripped, match="the source is empty"):
         check_losses(removals(1), 1, DEFAULT, source_is_empty=True)
-    check_losses(removals(1), 1, limit_of(1), source_is_empty=True)
+    check_losses(removals(1), 1, limit_of(1), source_is_empty=True, even_all=True)
     check_losses([], 5, DEFAULT, source_is_empty=True)
 
 

@@ -33,7 +33,7 @@ class Watched:
         self.process: subprocess.Popen[str]
 
     def start(self) -> None:
-        words = ("watch", "--json", "--delete", *self._options, self.src, self.dst)
+        words = ("watch", "--json", "--delete", "--max-delete", "100%", *self._options, self.src, self.dst)
         with self._log.open("ab") as log, self._errors.open("ab") as errors:
             self.process = self._cli.start(*words, stdout=log, stderr=errors)
 
