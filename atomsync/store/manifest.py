@@ -81,6 +81,11 @@ class Manifest:
         """When the first unit was sealed that is known of; 0 if there was none."""
         return self._fact("since_ns", 0)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it knows all that was there when the first unit was committed."""
+        return bool(self._fact(WHOLE, 0))
+
     def _fact(self, name: str, default: int) -> int:
         ask = "SELECT value FROM facts WHERE name = ?"
         row = self._do(lambda db: db.execute(ask, (name,)).fetchone())

@@ -1,7 +1,8 @@
 """What somebody else changed at the destination since the last unit, as far as a unit is about to change it.
 
-Judged by the manifest: a path that is not as the last unit that touched it left it. Of a path that no
-unit ever touched, its own time of change tells: if that is older than the first unit, it was there before.
+Judged by the manifest: a path that is not as the last unit that touched it left it. What it does not know
+was added, if it is whole. Else a path's own time of change tells: if that is older than the first unit, it was
+there before. (A directory that is moved here brings its files along with the times they had.)
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from atomsync.errors import Drift
 from atomsync.plan.change import Change
+from atomsync.store.rows import kept_time
 from atomsync.sync.compare import Comparison
 from atomsync.tree.entry import DIR, PLAIN, Entry
 from atomsync.tree.path import ancestors, shown
@@ -24,6 +26,8 @@ class Committed(Protocol):
 
     @property
     def since_ns(self) -> int: ...
+    @property
+    def is_whole(self) -> bool: ...
     def entries(self, paths: Iterable[str]) -> Mapping[str, Entry]: ...
 
 
@@ -71,17 +75,19 @@ def drifted(committed: Committed, changes: Iterable[Change]) -> tuple[Drifted, .
     # The root's own metadata, and times of directories, are no content of anybody.
     met = [change for change in changes if change.path and change.visible]
     known = committed.entries(change.path for change in met)
-    return tuple(sorted(_judged(met, known, since_ns)))
+    return tuple(sorted(_judged(met, known, 0 if committed.is_whole else since_ns)))
 
 
 def _judged(changes: Iterable[Change], known: Mapping[str, Entry], since_ns: int) -> Iterator[Drifted]:
+    """``since_ns``: 0 if ``known`` has all that was there before the first unit."""
     for path, old, _, _ in changes:
         left = known.get(path)
         if old is None:
             if left is not None:
                 yield Drifted(path, "removed")
         elif left is None:
-            if old.ctime_ns > since_ns and old.kind != DIR:  # a directory's changes with the names in it
+            # A directory's time changes with the names in it.
+            if not since_ns or (old.ctime_ns > since_ns and old.kind != DIR):
                 yield Drifted(path, "added")
         elif left.kind != old.kind:
             yield Drifted(path, f"replaced by a {old.kind}")
@@ -90,7 +96,8 @@ def _judged(changes: Iterable[Change], known: Mapping[str, Entry], since_ns: int
 
 
 def _visible(entry: Entry) -> tuple[object, ...]:
-    return entry[:PLAIN] if entry.kind != DIR else entry._replace(mtime_ns=0)[:PLAIN]
+    time_ns = 0 if entry.kind == DIR else kept_time(entry.mtime_ns)
+    return entry._replace(mtime_ns=time_ns)[:PLAIN]
 
 
 def _refused(found: Collection[Drifted]) -> Drift:

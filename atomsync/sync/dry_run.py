@@ -33,7 +33,7 @@ from atomsync.tree.entry import Entry
 class _Nothing:
     """What is known of a destination whose manifest cannot be read, or that has none."""
 
-    time_step_ns, since_ns = 1, 0
+    time_step_ns, since_ns, is_whole = 1, 0, False
 
     def racy(self) -> dict[str, str]:
         return {}

@@ -412,6 +412,29 @@ def test_a_file_that_was_there_before_and_was_touched_since_is_drift(
         push(src, dst, delete=True, on_drift="refuse")
 
 
+def test_a_directory_that_was_moved_to_the_destination_is_drift_however_old_its_files_are(
+    src: Path, dst: Path, tmp_path: Path, plant: Plant, unchanged: Unchanged
+) -> None:
+    older = plant(tmp_path / "older", {"sub/file": b"x", "empty": None})
+    push(src, dst)
+    older.rename(dst / "older")
+    expected = [Drifted(path, "added") for path in ("older", "older/empty", "older/sub", "older/sub/file")]
+    with unchanged(dst), pytest.raises(Drift):
+        push(src, dst, delete=True, on_drift="refuse")
+    assert drift_of(push(src, dst, delete=True, on_drift="keep", dry_run=True)) == expected
+    assert drift_of(push(src, dst, delete=True, on_drift="keep")) == expected
+    assert (dst / "older/sub/file").exists()
+
+
+def test_a_time_that_the_manifest_cannot_hold_is_no_drift(src: Path, dst: Path) -> None:
+    for content in (b"1", b"22"):
+        (src / "file 00").write_bytes(content)
+        subprocess.run(["touch", "-d", "2300-01-01", src / "file 00"], check=True)
+        if (src / "file 00").stat().st_mtime_ns < 1 << 63:
+            pytest.skip("no such times here")
+        assert drift_of(push(src, dst)) == []
+
+
 def test_units_of_the_library_leave_no_drift_behind(pair: tuple[Path, Path]) -> None:
     src, dst = pair
     with open_store(dst).begin() as unit:
