@@ -38,10 +38,10 @@ bench-watch: $(VENV)/installed
 # The manual pages, and the page of all commands: both are made of what --help says.
 .PHONY: man docs
 man: $(VENV)/installed
-	$(BIN)/python -m tools.man build/man
+	$(BIN)/python -m docs.tools.man build/man
 
 docs: $(VENV)/installed
-	$(BIN)/python -m tools.page
+	$(BIN)/python -m docs.tools.page
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -17,11 +17,11 @@ import atomsync
 from atomsync import errors
 from atomsync.cli.app import group
 from atomsync.cli.records import _OWN_NAMES
+from docs.tools.commands import commands, exit_statuses
+from docs.tools.man import write
+from docs.tools.page import PAGE
 from tests.conftest import _tool
 from tests.documented import JSON_PAGE, events, undocumented
-from tools.commands import commands, exit_statuses
-from tools.man import write
-from tools.page import PAGE
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(atomsync.__file__).parent
@@ -31,7 +31,8 @@ TOP = click.Context(group)
 
 # -- commands and options
 def test_the_page_of_commands_is_up_to_date() -> None:
-    line = [sys.executable, "-m", "tools.page", "-"]  # click remembers what other tests asked of a command
+    # A process of its own: click remembers what other tests asked of a command.
+    line = [sys.executable, "-m", "docs.tools.page", "-"]
     made = subprocess.run(line, cwd=ROOT, check=True, capture_output=True, text=True, encoding="utf-8").stdout
     current = PAGE.read_text(encoding="utf-8")
     assert current.split() == made.split(), "docs/commands.md is not what --help says: run `make docs`"

@@ -12,7 +12,7 @@ import click
 
 from atomsync.cli.app import group
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 class Command(NamedTuple):

@@ -1,13 +1,13 @@
 """docs/commands.md, made of what ``--help`` says.
 
-``python -m tools.page`` writes it (``make docs``), with ``-`` to standard output.
+``python -m docs.tools.page`` writes it (``make docs``), with ``-`` to standard output.
 """
 
 from __future__ import annotations
 
 import sys
 
-from tools.commands import ROOT, commands
+from docs.tools.commands import ROOT, commands
 
 PAGE = ROOT / "docs" / "commands.md"
 _HEAD = """# Commands

@@ -1,4 +1,7 @@
-"""The manual pages, made of what ``--help`` says: ``python -m tools.man DIR`` writes ``DIR/man1/*.1``."""
+"""The manual pages, made of what ``--help`` says.
+
+``python -m docs.tools.man DIR`` writes ``DIR/man1/*.1`` (``make man``).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import atomsync
-from tools.commands import Command, commands, exit_statuses
+from docs.tools.commands import Command, commands, exit_statuses
 
 _SPECIAL = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti"}
 

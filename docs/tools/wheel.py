@@ -15,7 +15,7 @@ class ManualPages(BuildHookInterface[Any]):
             return
         sys.path.insert(0, self.root)
         try:
-            from tools.man import write
+            from docs.tools.man import write
         finally:
             sys.path.remove(self.root)
         for page in write(Path(self.root) / "build" / "man"):
