@@ -18,7 +18,7 @@ from atomsync.cli.completion import completing_places
 from atomsync.cli.help import did_you_mean, nearest_choice
 from atomsync.cli.options import Told
 from atomsync.cli.say import say
-from atomsync.cli.signals import unmoved
+from atomsync.cli.signals import children_are_heard_of, unmoved
 from atomsync.errors import AtomSyncError, UsageError, from_oserror
 from atomsync.tree.path import shown
 
@@ -91,6 +91,7 @@ def group() -> None:
 def main() -> NoReturn:
     """The ``atomsync`` command."""
     unmoved()
+    children_are_heard_of()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter shows its number
             stream.reconfigure(errors="backslashreplace")

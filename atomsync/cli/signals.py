@@ -56,3 +56,8 @@ def unmoved() -> None:
     """From now on a question that nobody answers does no harm: without a handler it would kill."""
     for number in ASKING:
         signal.signal(number, lambda _number, _frame: None)  # a handler, unlike SIG_IGN, is not inherited
+
+
+def children_are_heard_of() -> None:
+    """Whoever started us may ignore their end: then nobody could tell how a hook ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)

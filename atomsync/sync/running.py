@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
 import signal
@@ -43,6 +44,8 @@ def run(
     and what it raises ends the command. Of the processes it leaves behind those in its process group are
     killed, or with ``leave`` left alone. Raises OSError if it cannot be started.
     """
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        raise OSError(errno.ECHILD, "SIGCHLD is ignored, so nobody could tell how it ended")
     with contextlib.ExitStack() as stack:
         # A file, not a pipe: nobody waits for a command that does not read, or is hurt by one.
         standard_input = stack.enter_context(tempfile.TemporaryFile())
@@ -66,8 +69,8 @@ def run(
             _end(process, ear)
             raise
         if not in_time:
-            _end(process, ear)
-            return Ended(f"it did not end within {timeout_s:g} s and was stopped", ear.heard)
+            became = "was stopped" if _end(process, ear) else "goes on: it may not be signalled"
+            return Ended(f"it did not end within {timeout_s:g} s and {became}", ear.heard)
         if not leave:
             _signal(process, signal.SIGKILL)
         status = process.wait()
@@ -132,13 +135,15 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _end(process: subprocess.Popen[bytes], ear: _Ear) -> None:
-    """End it and its process group, politely at first."""
-    _signal(process, signal.SIGTERM)
-    _listen(process, ear, _GRACE_S, lambda: None)
-    _signal(process, signal.SIGKILL)
-    process.wait()
+def _end(process: subprocess.Popen[bytes], ear: _Ear) -> bool:
+    """End it and its process group, politely at first; whether that could be done."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        _signal(process, number)
+        ended = _listen(process, ear, _GRACE_S, lambda: None)
+    if ended:
+        process.wait()
     ear.listen(0)
+    return ended
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from atomsync import open_store, push
-from atomsync.errors import AfterFailed, CheckFailed, UsageError
+from atomsync.errors import AfterFailed, CheckFailed, DiskError, UsageError
 from atomsync.store.progress import Progress
 from tests.conftest import NOBODY, Cli
 
@@ -327,6 +328,59 @@ def test_one_that_hears_no_signal_is_killed(atomsync: Cli, src: Path, dst: Path)
         "push", "--hook-timeout", "0.2", "--check", "trap '' TERM; while :; do sleep 0.1; done", src, dst
     )
     assert done.returncode == 43
+
+
+def test_one_that_became_another_user_is_not_waited_for_for_ever(
+    atomsync: Cli, src: Path, public_dir: Path
+) -> None:
+    if os.statvfs(public_dir).f_flag & os.ST_NOSUID:
+        pytest.skip("no program can change its user here")
+    program = public_dir / "as-root"
+    shutil.copy(os.path.realpath(sys.executable), program)
+    program.chmod(0o4755)
+    home, pid = public_dir / "home", public_dir / "home" / "pid"
+    shutil.copytree(src, home / "src", symlinks=True)
+    shutil.chown(home, NOBODY, NOBODY)
+    code = (
+        "import os, time; os.setresuid(0, 0, 0); print(os.getpid(), file=open('pid', 'w')); time.sleep(300)"
+    )
+    line = f"cd {home}; PYTHONHOME={shlex.quote(sys.base_prefix)} exec {program} -c {shlex.quote(code)}"
+    done = atomsync(
+        "push",
+        "--hook-timeout",
+        "0.5",
+        "--check",
+        line,
+        home / "src",
+        home / "dst",
+        user=NOBODY,
+        timeout_s=30,
+    )
+    os.kill(number_in(pid), signal.SIGKILL)
+    assert done.returncode == 43
+    assert "it did not end within 0.5 s and goes on: it may not be signalled" in done.stderr
+    assert not (home / "dst").exists()
+
+
+@pytest.mark.parametrize(("line", "status"), [("true", 0), ("false", 43)])
+def test_whoever_starts_us_may_ignore_what_becomes_of_children(
+    atomsync: Cli, src: Path, dst: Path, line: str, status: int
+) -> None:
+    ignoring = (
+        "import os, sys; from signal import *; signal(SIGCHLD, SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    done = atomsync("push", "--check", line, src, dst, under=[sys.executable, "-c", ignoring])
+    assert done.returncode == status, done.stderr
+
+
+def test_a_program_that_ignores_its_children_cannot_have_a_check(src: Path, dst: Path) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(DiskError, match="SIGCHLD is ignored"):
+            push(src, dst, check="true")
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert not dst.exists()
 
 
 def test_what_a_check_leaves_running_is_not_waited_for_and_ended(
