@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol
 from atomsync.errors import Drift
 from atomsync.plan.change import Change
 from atomsync.sync.compare import Comparison
-from atomsync.tree.entry import DIR, PLAIN, Entry
+from atomsync.sync.judging import drift_of
+from atomsync.tree.entry import DIR, Entry
 from atomsync.tree.path import ancestors, shown
 
 OVERWRITE, REFUSE, KEEP = "overwrite", "refuse", "keep"
@@ -85,12 +86,8 @@ def _judged(changes: Iterable[Change], known: Mapping[str, Entry], since_ns: int
                 yield Drifted(path, "added")
         elif left.kind != old.kind:
             yield Drifted(path, f"replaced by a {old.kind}")
-        elif _visible(left) != _visible(old):
+        elif drift_of(left, old):
             yield Drifted(path, "edited")
-
-
-def _visible(entry: Entry) -> tuple[object, ...]:
-    return entry[:PLAIN] if entry.kind != DIR else entry._replace(mtime_ns=0)[:PLAIN]
 
 
 def _refused(found: Collection[Drifted]) -> Drift:
