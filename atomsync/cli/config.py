@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import click
 
-from atomsync.cli.options import PATTERNS, pattern_lines
+from atomsync.cli.options import pattern_lines
 from atomsync.cli.quantities import Batch, address
 from atomsync.daemon.pair import Pair
 from atomsync.errors import AtomSyncError, UsageError
@@ -151,8 +151,8 @@ class _Reader:
 
     def _value(self, option: click.Option, name: str, value: Any, where: str) -> Any:
         """What the command line would make of it, though never of a value of another type."""
-        if option.name in PATTERNS:
-            return self._texts(value, where, name)
+        if option.multiple:
+            return tuple(self._texts(value, where, name))
         if option.is_flag:
             if not isinstance(value, bool):
                 self.refuse(where, f"{name} is {value!r}, not true or false")

@@ -27,7 +27,7 @@ from atomsync.store.journal import Header
 from atomsync.tree.entry import Entry
 from atomsync.tree.racy import may_be_racy
 
-INT64_MAX = (1 << 63) - 1  # the year 2262, to SQLite
+INT64_MAX = (1 << 63) - 1
 WHOLE = "whole"  # the fact that it knows all that was there when the first unit was committed
 VERSION = 2
 _SCHEMA = """
@@ -51,6 +51,11 @@ INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE
 SET digest = excluded.digest, racy = excluded.racy
 WHERE digest = '' AND kind = excluded.kind AND size = excluded.size AND mtime_ns = excluded.mtime_ns
 """
+
+
+def kept_time(time_ns: int) -> int:
+    """A time as SQLite can hold it: one of the years 1677 to 2262."""
+    return max(-INT64_MAX, min(time_ns, INT64_MAX))
 
 
 class Manifest:
@@ -240,7 +245,7 @@ def _apply(db: sqlite3.Connection, header: Header, steps: Iterable[Step], time_s
             "INSERT OR REPLACE INTO roots VALUES (?,?,?)", (os.fsencode(source), *map(json.dumps, roots))
         )
     db.execute("INSERT OR REPLACE INTO units VALUES (?)", (header.id,))
-    db.execute("INSERT OR IGNORE INTO facts VALUES ('since_ns', ?)", (min(header.made_ns, INT64_MAX),))
+    db.execute("INSERT OR IGNORE INTO facts VALUES ('since_ns', ?)", (kept_time(header.made_ns),))
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
@@ -257,7 +262,7 @@ def _adopt(
 
 
 def _attributes(entry: Entry, path: bytes) -> tuple[Any, ...]:
-    return entry.mode, min(entry.mtime_ns, INT64_MAX), entry.uid, entry.gid, path
+    return entry.mode, kept_time(entry.mtime_ns), entry.uid, entry.gid, path
 
 
 def _row(path: str, entry: Entry, checked_ns: int) -> tuple[Any, ...]:
@@ -266,7 +271,7 @@ def _row(path: str, entry: Entry, checked_ns: int) -> tuple[Any, ...]:
         entry.kind,
         entry.mode,
         entry.size,
-        min(entry.mtime_ns, INT64_MAX),
+        kept_time(entry.mtime_ns),
         entry.uid,
         entry.gid,
         os.fsencode(entry.target),

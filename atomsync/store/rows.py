@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from atomsync.errors import DiskError
 from atomsync.store.control import MANIFEST, Control
-from atomsync.store.manifest import INT64_MAX, VERSION, WHOLE
+from atomsync.store.manifest import VERSION, WHOLE
 from atomsync.tree.entry import Entry
 from atomsync.tree.path import shown
 
@@ -157,11 +157,6 @@ def what_a_push_knows(control: Control) -> tuple[dict[str, str], int]:
     with contextlib.suppress(DiskError), Rows(control) as rows:
         return rows.racy(), rows.time_step_ns
     return {}, 1
-
-
-def kept_time(mtime_ns: int) -> int:
-    """A time as the manifest has it."""
-    return min(mtime_ns, INT64_MAX)
 
 
 def _known(row: tuple[Any, ...]) -> Known:

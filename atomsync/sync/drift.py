@@ -12,9 +12,9 @@ from typing import NamedTuple, Protocol
 
 from atomsync.errors import Drift
 from atomsync.plan.change import Change
-from atomsync.store.rows import kept_time
 from atomsync.sync.compare import Comparison
-from atomsync.tree.entry import DIR, PLAIN, Entry
+from atomsync.sync.judging import drift_of
+from atomsync.tree.entry import DIR, Entry
 from atomsync.tree.path import ancestors, shown
 
 OVERWRITE, REFUSE, KEEP = "overwrite", "refuse", "keep"
@@ -91,13 +91,8 @@ def _judged(changes: Iterable[Change], known: Mapping[str, Entry], since_ns: int
                 yield Drifted(path, "added")
         elif left.kind != old.kind:
             yield Drifted(path, f"replaced by a {old.kind}")
-        elif _visible(left) != _visible(old):
+        elif drift_of(left, old):
             yield Drifted(path, "edited")
-
-
-def _visible(entry: Entry) -> tuple[object, ...]:
-    time_ns = 0 if entry.kind == DIR else kept_time(entry.mtime_ns)
-    return entry._replace(mtime_ns=time_ns)[:PLAIN]
 
 
 def _refused(found: Collection[Drifted]) -> Drift:

@@ -16,7 +16,7 @@ from atomsync.store.control import UNIT, Control
 from atomsync.store.copying import digest_file
 from atomsync.store.history import units
 from atomsync.store.progress import Progress
-from atomsync.store.rows import Rows
+from atomsync.store.rows import Known, Rows
 from atomsync.store.store import BaseStore
 from atomsync.sync.judging import CLOSED, CONTENT, RESTLESS, ROT, Finding, is_judged_by_content, judged
 from atomsync.sync.throttle import Throttle
@@ -74,7 +74,10 @@ class Examiner:
                         continue
                     found, content = read
                 finding = judged(path, known, found, content)
-                stands = self.look(path) == found
+                stands = self._is_still(moment, known, path)
+                # Only now: what a unit showed that was rolled back meanwhile is gone by now.
+                self.control.tree.close()
+                stands = stands and self.look(path) == found
             except PermissionError as error:
                 why = error.strerror or str(error)
                 return Finding(CLOSED, path, (), known and known.entry, None, why)
@@ -82,8 +85,8 @@ class Examiner:
                 if error.errno not in DYING or known is None:
                     raise from_oserror(error, f"cannot look at {shown(path)}") from None
                 finding = Finding(ROT, path, (CONTENT,), known.entry, None, "it cannot be read")
-                stands = True
-            if stands and self._moment() == moment and self.rows.at(path) == known:
+                stands = self._is_still(moment, known, path)
+            if stands:
                 self.files += content is not None
                 return finding
         return Finding(RESTLESS, path, (), known and known.entry, None, "it kept changing")
@@ -144,6 +147,9 @@ class Examiner:
                     )
             else:
                 time.sleep(_PAUSE_S)
+
+    def _is_still(self, moment: tuple[str, ...], known: Known | None, path: str) -> bool:
+        return self._moment() == moment and self.rows.at(path) == known
 
     def _catch_up(self) -> bool:
         """Recover the store, which brings its manifest up to date; False if another is at work there."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from atomsync.store.rows import Known, kept_time
+from atomsync.store.manifest import kept_time
+from atomsync.store.rows import Known
 from atomsync.tree.attributes import differences
 from atomsync.tree.entry import FILE, Entry
 

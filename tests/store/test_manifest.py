@@ -176,3 +176,19 @@ def test_an_error_while_it_is_rebuilt_from_the_history_is_told(dst: Path, manife
         assert session.manifest
     shutil.rmtree(dst / ".atomsync" / HISTORY)
     assert digest(dst) == ""
+
+
+@pytest.mark.parametrize("year", [-200, 2600])
+def test_a_time_that_it_cannot_hold_stops_no_push_and_is_no_drift(year: int, small_fs: Any) -> None:
+    point = small_fs("tmpfs", 16)  # ext4 has no such times
+    src, dst = point / "src", point / "dst"
+    src.mkdir()
+    seconds = (year - 1970) * 31_556_952
+    for content in (b"1", b"22", b"333"):
+        (src / "a").write_bytes(content)
+        os.utime(src / "a", (0, seconds))
+        report = push(src, dst, on_drift="refuse", durability="none")
+        assert report.receipt is not None
+        assert report.receipt.warnings == ()
+    assert (dst / "a").stat().st_mtime == seconds
+    assert digest(dst)

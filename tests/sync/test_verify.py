@@ -419,6 +419,27 @@ def test_what_a_crash_left_is_recovered_first(dst: Path, src: Path, atomsync: An
     assert verify(dst).findings == ()
 
 
+def test_what_a_unit_that_is_rolled_back_showed_for_a_while_is_no_finding(
+    dst: Path, src: Path, atomsync: Any, strace: Any
+) -> None:
+    for name in ("a", "z"):
+        (src / name).write_bytes(b"newer")
+    killed = strace("-e", "trace=renameat2", "-e", "inject=renameat2:signal=KILL:when=5")
+    with Examiner(open_store(dst, timeout=0), Progress()) as examiner:
+        look, shown = examiner.look, []
+
+        def looking(path: str) -> Any:
+            if not shown:  # behind the first moment
+                assert atomsync("push", src, dst, under=killed).returncode < 0
+                shown.append((dst / "a").read_bytes())
+            return look(path)
+
+        examiner.look = looking  # type: ignore[method-assign]
+        assert examiner.judge("a") is None
+    assert shown == [b"newer"]
+    assert (dst / "a").read_bytes() == b"aa"
+
+
 def test_a_read_only_disk_is_verified_all_the_same(small_fs: Any, src: Path) -> None:
     point = small_fs("ext4", 16)
     push(src, point / "dst")
