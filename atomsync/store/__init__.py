@@ -11,12 +11,21 @@ The path of a unit, numbered here and in the modules that walk it:
  7. commit    the COMMIT record is written and synced: barrier B3, the commit point
  8. history   the unit retires, with the displaced versions; the manifest follows
 
-What they lean on: ``copying`` (one file, hashed and read back), ``pool``, ``helper`` and ``wire`` (a second
-process for large units), ``journal`` (the codec), ``barrier`` (syncs), ``swapping`` (slot against path),
-``opening`` (read-only directories), ``undo`` (taking back, by identity), ``decision``, ``conflicts``,
-``drift``, ``manifest``, ``unit_id``, ``removal``, ``progress``. Between 4 and 5 a unit may rest until another
-party has decided: ``prepared``, and ``forward`` instead of 5. ``session`` walks the path for one unit,
-``status`` only looks, ``options`` says how; ``store`` is the face of it all.
+What they lean on:
+
+ staging   ``content`` (where it comes from), ``copying`` (one file, hashed and read back), ``blocks`` and
+           ``spared`` (large and sparse ones), ``dressing`` (extended attributes), ``pool``, ``helper`` and
+           ``wire`` (a second process for large units), ``abandoned``, ``writable``, ``scratch``
+ sealing   ``journal`` (the codec), ``about``, ``barrier`` (syncs), ``preview`` (the tree as it will be)
+ swapping  ``opening`` (read-only directories), ``undo`` (taking back, by identity), ``decision``,
+           ``conflicts``, ``drift``, ``removal``, ``waste``; between 4 and 5 a unit may rest until another
+           party has decided: ``prepared``, and ``forward`` instead of 5
+ looking   ``manifest`` (what was committed) with ``adoption``, ``rows`` (without its lock), ``status``
+           back: ``versions`` (what paths held, by the journals), ``kept`` (where it lies), ``reversal`` (what
+           gives it back), ``letting_go``, ``retention``, ``telling``, ``naming``, ``unit_id``
+
+``session`` walks the path for one unit, ``progress`` tells how far it is, ``options`` say how; ``store`` is the
+face of it all.
 
 A crash before 7 is undone, after 7 it is cleaned up. ``undo`` decides both by looking at which object
 is where, never by marks of progress. ``docs/protocol.md`` gives the reasons.

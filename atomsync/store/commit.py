@@ -23,9 +23,10 @@ from atomsync.store.dressing import attributes_of, change_attributes
 from atomsync.store.drift import drifted
 from atomsync.store.opening import make_writable, restore_modes
 from atomsync.store.seal import SealedUnit, check_content, look_at
-from atomsync.store.staging import Stage, retire_as_waste
+from atomsync.store.staging import Stage
 from atomsync.store.swapping import move, swap
 from atomsync.store.undo import roll_back, same_subtree, set_seen
+from atomsync.store.waste import retire_as_waste
 from atomsync.tree.entry import DIR, Entry, is_closed, look, same_object, untouched
 from atomsync.tree.path import shown
 from atomsync.tree.xattrs import attributes_at, decode

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from atomsync.errors import JournalError, from_oserror
 from atomsync.plan.step import CREATE, REPLACE
+from atomsync.store.abandoned import discard_abandoned
 from atomsync.store.barrier import FULL, swaps_are_durable
 from atomsync.store.conflicts import Conflict
 from atomsync.store.control import JOURNAL, PROBE, RETIRED, SLOTS, UNIT, VIEW, Control
@@ -22,8 +23,8 @@ from atomsync.store.prepared import Resolver, Settled, settle_prepared
 from atomsync.store.removal import remove_tree
 from atomsync.store.retention import empty_retired
 from atomsync.store.seal import look_at
-from atomsync.store.staging import discard_abandoned, retire_as_waste
 from atomsync.store.undo import roll_back
+from atomsync.store.waste import retire_as_waste
 from atomsync.tree.entry import same_object
 from atomsync.tree.path import shown
 

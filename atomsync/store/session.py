@@ -24,10 +24,12 @@ from atomsync.plan.guards import (
 from atomsync.plan.plan import Plan
 from atomsync.plan.step import CREATE, Step
 from atomsync.store import commit as committing
+from atomsync.store.abandoned import NO_LOCKS
 from atomsync.store.about import About, recorded
 from atomsync.store.adoption import others
 from atomsync.store.barrier import FULL
 from atomsync.store.commit import Receipt
+from atomsync.store.content import Content
 from atomsync.store.control import PENDING, Control
 from atomsync.store.copying import Source
 from atomsync.store.history import new_id, retire_to_history
@@ -42,7 +44,7 @@ from atomsync.store.recovery import CLEAN, Recovery, recover
 from atomsync.store.retention import Usage, give_up, oldest_for, prune
 from atomsync.store.seal import SealedUnit, seal
 from atomsync.store.spared import bytes_spared
-from atomsync.store.staging import NO_LOCKS, Content, Stage
+from atomsync.store.staging import Stage
 from atomsync.store.writable import check_writable
 from atomsync.tree.path import shown
 

@@ -22,11 +22,12 @@ from typing import NamedTuple
 
 from atomsync.errors import AtomSyncError, DestinationLimit, cannot_stage
 from atomsync.fs.cursor import Cursor
-from atomsync.fs.disk import Disk
 from atomsync.plan.plan import Plan
 from atomsync.plan.step import META, REMOVE, Step
+from atomsync.store.abandoned import try_lock
 from atomsync.store.blocks import REBASED_MIN_BYTES
-from atomsync.store.control import JOURNAL, PENDING, RETIRED, SLOTS, UNIT, Control
+from atomsync.store.content import Content, Linked, Shared, Spooled
+from atomsync.store.control import JOURNAL, PENDING, SLOTS, UNIT, Control
 from atomsync.store.copying import Job, Source, copy_file, link_file
 from atomsync.store.dressing import dress
 from atomsync.store.drift import drifted
@@ -35,11 +36,10 @@ from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
 from atomsync.store.progress import Progress
 from atomsync.store.removal import remove_tree
 from atomsync.store.versions import Kept
+from atomsync.store.waste import retire_as_waste
 from atomsync.tree.entry import DIR, FILE, LINK, PLAIN, Entry, is_closed, look, node_of, untouched
 from atomsync.tree.path import shown
 
-NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
-"""What flock says of a directory on a filesystem that locks none."""
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _TAKEN_AWAY = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
 
@@ -53,30 +53,6 @@ class Staged(NamedTuple):
     digest: str = ""
     spool: str = ""
     second: bool = False
-
-
-class Spooled(NamedTuple):
-    """Content a caller wrote into the stage ahead of the plan: its slot's name and digest."""
-
-    slot: str
-    digest: str
-
-
-class Linked(NamedTuple):
-    """Content that is an existing file of the destination, to be reached by a second name; if ``expected`` is
-    given, it must still be that one."""
-
-    path: str
-    expected: Entry | None = None
-
-
-class Shared(NamedTuple):
-    """Content that is another new file of the same unit, to be reached by a second name."""
-
-    path: str
-
-
-Content = Spooled | Linked | Shared | Kept
 
 
 class Stage:
@@ -462,73 +438,3 @@ def locations(steps: Iterable[Step]) -> Iterable[tuple[str, tuple[str, Entry]]]:
         skip = len(step.path)
         for path, entry in step.inside:
             yield path, (step.slot + path[skip:], entry)
-
-
-def try_lock(disk: Disk, unit: int, *, alone: bool) -> bool:
-    """Take the lock of a unit's directory; where directories have none (NFS), whoever holds the store's lock
-    (``alone``) is alone with all of them. Raises OSError for anybody else there, and for other errors."""
-    try:
-        return disk.try_lock(unit)
-    except OSError as error:
-        if alone and error.errno in NO_LOCKS:
-            return True
-        raise
-
-
-def discard_abandoned(control: Control) -> bool:
-    """Delete the stages nobody holds any more; whether there were any. Needs the store's lock."""
-    found = False
-    for name in control.names(PENDING):
-        with _abandoned(control, name) as abandoned:
-            if abandoned:
-                with control.opened(PENDING) as pending:
-                    remove_tree(control.disk, pending, name)
-                found = True
-    return found
-
-
-def has_abandoned(control: Control) -> bool:
-    """Whether there is a stage that nobody holds. Only looks."""
-    for name in control.names(PENDING):
-        with _abandoned(control, name) as abandoned:
-            if abandoned:
-                return True
-    return False
-
-
-@contextlib.contextmanager
-def _abandoned(control: Control, name: str) -> Iterator[bool]:
-    """Whether nobody holds this stage; if so, it is locked in here. An error says nothing about its owner."""
-    disk = control.disk
-    with contextlib.ExitStack() as opened:
-        try:
-            unit = opened.enter_context(control.opened(PENDING, name))
-            pending = opened.enter_context(control.opened(PENDING))
-            found = try_lock(disk, unit, alone=True)
-            found = found and disk.lstat(pending, name).st_ino == disk.fstat(unit).st_ino
-        except OSError:  # its process has just deleted it, most likely
-            found = False
-        yield found  # with its name still: another may have got it meanwhile
-
-
-def retire_as_waste(control: Control, name: str) -> None:
-    """Move ``name`` out of its meaning by one rename, then delete it piece by piece."""
-    try:
-        with control.opened(RETIRED, make=True) as retired:
-            taken = {found for found, _ in control.disk.scandir(retired)}
-            waste = next(found for number in count() if (found := f"{number}-{name}") not in taken)
-            control.disk.replace(control.fd, name, retired, waste)
-            remove_tree(control.disk, retired, waste)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        _delete_in_place(control, name)
-
-
-def _delete_in_place(control: Control, name: str) -> None:
-    """On a disk too full for a rename. Without its journal, durably, a unit means nothing any more."""
-    with control.opened(name) as unit:
-        if control.has(name, JOURNAL):
-            control.disk.unlink(unit, JOURNAL)
-            control.disk.fsync(unit)
-    remove_tree(control.disk, control.fd, name)

@@ -6,11 +6,11 @@ import contextlib
 from typing import NamedTuple
 
 from atomsync.errors import JournalError
+from atomsync.store.abandoned import has_abandoned
 from atomsync.store.commit import counts
 from atomsync.store.control import CONFLICTS, GIVEN_UP, HISTORY, PREPARED, UNIT, Control
 from atomsync.store.history import name_of_commit, read_journal, units
 from atomsync.store.prepared import PreparedUnit, prepared_units
-from atomsync.store.staging import has_abandoned
 
 RESTING, COMMITTED, ROLLED_BACK, FORGOTTEN = "resting", "committed", "rolled back", "forgotten"
 _BEING_STAGED = "a unit that was still being staged; recovery will discard it"

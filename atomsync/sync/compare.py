@@ -16,10 +16,10 @@ from typing import NamedTuple
 from atomsync.errors import AtomSyncError, DestinationLimit, GuardTripped, UsageError, from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.change import Change
+from atomsync.store.content import Content
 from atomsync.store.copying import digest_file
 from atomsync.store.drift import drifted
 from atomsync.store.progress import Progress
-from atomsync.store.staging import Content
 from atomsync.sync.links import Links
 from atomsync.tree.diff import Ownership, diff
 from atomsync.tree.entry import DIR, FILE, OTHER, SEEN, Entry, entry_of, is_device

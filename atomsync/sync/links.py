@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from atomsync.plan.change import Change
-from atomsync.store.staging import Content, Linked, Shared
+from atomsync.store.content import Content, Linked, Shared
 from atomsync.tree.diff import Ownership
 from atomsync.tree.entry import FILE, SEEN, SHARED, Entry
 from atomsync.tree.path import joined, parent_of

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from atomsync.errors import AccessError, SourceUnstable
 from atomsync.plan.guards import check_displaced, check_losses
+from atomsync.store.content import Linked, Shared
 from atomsync.store.copying import Source, digest_of, is_unchanged
 from atomsync.store.progress import Progress
-from atomsync.store.staging import Linked, Shared
 from atomsync.sync.compare import Comparer, Comparison, Rules
 from atomsync.sync.drift import KEEP, Drifted, Reckoned, reckoned
 from atomsync.sync.look import Look, LookComparer

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from atomsync.plan.change import Change
-from atomsync.store.staging import Content, Spooled
+from atomsync.store.content import Content, Spooled
 from atomsync.tree.entry import Entry
 from atomsync.tree.path import ancestors
 

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, Literal, TextIO, overload
 from atomsync.errors import SourceUnstable, UsageError, from_oserror, reported
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.change import Change
+from atomsync.store.content import Content, Linked, Spooled
 from atomsync.store.copying import Job, Source, copy_file
-from atomsync.store.staging import Content, Linked, Spooled
 from atomsync.store.versions import Kept
 from atomsync.tree.entry import DIR, FILE, LINK, Entry, look
 from atomsync.tree.path import joined, parent_of, parse, shown

@@ -12,8 +12,8 @@ import xxhash
 from atomsync.errors import SourceUnstable, UsageError, from_oserror, reported
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
+from atomsync.store.content import Linked, Spooled
 from atomsync.store.copying import Source
-from atomsync.store.staging import Linked, Spooled
 from atomsync.store.versions import Kept
 from atomsync.tree.diff import SETGID, SETUID
 from atomsync.tree.entry import DIR, FILE, Entry, entry_of, look, same_object, untouched
