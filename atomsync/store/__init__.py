@@ -24,8 +24,8 @@ What they lean on:
            back: ``versions`` (what paths held, by the journals), ``kept`` (where it lies), ``reversal`` (what
            gives it back), ``letting_go``, ``retention``, ``telling``, ``naming``, ``unit_id``
 
-``session`` walks the path for one unit, ``progress`` tells how far it is, ``options`` say how; ``store`` is the
-face of it all.
+``session`` walks the path for one unit, ``progress`` tells how far it is, ``options`` say how; ``store`` is
+the face of it all.
 
 A crash before 7 is undone, after 7 it is cleaned up. ``undo`` decides both by looking at which object
 is where, never by marks of progress. ``docs/protocol.md`` gives the reasons.
