@@ -1,8 +1,8 @@
 """What somebody else changed at the destination since the last unit, as far as a unit is about to change it.
 
 Judged by the manifest: a path that is not as the last unit that touched it left it. What it does not know
-was added, if it is whole. Else a path's own time of change tells: if that is older than the first unit, it was
-there before. (A directory that is moved here brings its files along with the times they had.)
+was added, if it is whole. Else a path's own time of change tells: if that is older than the first unit, it
+was there before. (A directory that is moved here brings its files along with the times they had.)
 """
 
 from __future__ import annotations

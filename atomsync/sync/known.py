@@ -1,7 +1,7 @@
 """Do SRC and DST stand on what the last unit saw? A name can come to lead to another disk, or to none.
 
 SRC may be made anew by whoever builds it, so of SRC its filesystem counts and where that is mounted; of DST
-its inode counts as well.
+its filesystem and its inode.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def check_known(committed: Remembers, now: Mapping[str, object], destination: st
         before, today = Seen.read(were), Seen.read(now[key])  # type: ignore[arg-type]  # about() made it
         if before is None or today is None:
             continue
-        if why := _differs(before, today, placed=role == "source"):
+        why = _unlike_source(before, today, path) if role == "source" else _unlike(before, today)
+        if why:
             raise RootReplaced(
                 f"the {role} {shown(path)} is not what the last unit saw",
                 why,
@@ -54,14 +55,22 @@ def check_known(committed: Remembers, now: Mapping[str, object], destination: st
             )
 
 
-def _differs(before: Seen, now: Seen, *, placed: bool) -> str:
-    if not before.same_filesystem(now, placed=placed):
-        if placed and before.point != now.point:
-            return f"it was on {_filesystem(before)}, and that is not mounted there now"
-        return f"it was on {_filesystem(before)}, and is on another filesystem now ({_filesystem(now)})"
-    if not placed and not before.same_inode(now):
+def _unlike_source(before: Seen, now: Seen, path: str) -> str:
+    if not before.same_place(now, path):
+        return f"it was on {_filesystem(before)}, and that is not mounted there now"
+    return "" if before.same_filesystem(now, subvolumes=True) else _elsewhere(before, now)
+
+
+def _unlike(before: Seen, now: Seen) -> str:
+    if not before.same_filesystem(now):
+        return _elsewhere(before, now)
+    if not before.same_inode(now):
         return f"it was inode {before.ino} there, and is another directory now (inode {now.ino})"
     return ""
+
+
+def _elsewhere(before: Seen, now: Seen) -> str:
+    return f"it was on {_filesystem(before)}, and is on another filesystem now ({_filesystem(now)})"
 
 
 def _filesystem(seen: Seen) -> str:
