@@ -125,9 +125,10 @@ class Seen(NamedTuple):
     def same_place(self, now: Seen, path: str) -> bool:
         """Whether ``path``, the same both times, leads to the same mount point, or, by another mount (a bind
         mount, as in a sandbox), to the same place of the filesystem."""
-        return self.point == now.point or self._within(path) == now._within(path)
+        return self.point == now.point or self.within(path) == now.within(path)
 
-    def _within(self, path: str) -> str:
+    def within(self, path: str) -> str:
+        """Where ``path``, which lies below the mount point, is on the filesystem itself."""
         return os.path.normpath(f"//{self.root}/{path.removeprefix(self.point)}")
 
     def same_inode(self, now: Seen) -> bool:

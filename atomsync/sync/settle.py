@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from atomsync.errors import AccessError, GuardTripped, SourceUnstable
-from atomsync.plan.guards import check_displaced, check_losses
+from atomsync.plan.guards import check_displaced, check_losses, check_mounted
 from atomsync.store.copying import Source, digest_of, is_unchanged
 from atomsync.store.progress import Progress
 from atomsync.store.staging import Linked, Shared
@@ -202,8 +202,10 @@ class _Rounds:
 def check_taken(
     origin: Source, found: Comparison, rules: Rules, safety: Safety, known: int = 0, *, wary: bool = False
 ) -> None:
-    """The guards that ask what a unit would take away, of at least ``known`` entries. Raises GuardTripped."""
+    """The guards that ask what a unit would take away, of at least ``known`` entries. Raises GuardTripped,
+    RootReplaced."""
     changes = found.changes
+    check_mounted(changes, safety.lost)
     # A directory that only gets back the time it had counts as unchanged already; the root is no entry of it.
     met = sum(old is not None and (new is None or new[:SEEN] != old[:SEEN]) for _, old, new, _ in changes)
     there = found.unchanged + met - 1

@@ -794,6 +794,26 @@ def test_a_mass_deletion_is_waited_with_until_somebody_says_that_it_is_meant(
     assert_same_tree(src, dst)
 
 
+def test_a_watch_that_begins_anew_waits_for_what_was_mounted_within_its_source(
+    small_fs: Any, src: Path, dst: Path, follow: Follow
+) -> None:
+    (src / "m").mkdir()
+    small_fs.tmpfs(src / "m")
+    for name in ("file", "m/file"):
+        (src / name).write_bytes(b"1")
+    watch = follow(src, dst, delete=True)
+    watch.settled()
+    watch.stop()
+    small_fs.unmount(src / "m")
+    watch = follow(src, dst, delete=True)
+    watch.wait_until(lambda: "m in the source was a mounted filesystem" in watch.status.why)
+    assert watch.status.state == "paused"
+    assert (dst / "m/file").exists()
+    watch.follower.resume()
+    watch.settled()
+    assert not (dst / "m/file").exists()
+
+
 def test_a_few_of_many_files_may_be_emptied_at_once(src: Path, dst: Path, follow: Follow) -> None:
     """As a rotation of logs does."""
     for number in range(60):

@@ -265,6 +265,38 @@ def test_a_disk_that_got_another_device_number_is_the_same_source(
         push(src, dst)
 
 
+def test_an_unmounted_filesystem_within_the_source_removes_nothing(
+    small_fs: Any, src: Path, dst: Path, plant: Plant, unchanged: Unchanged
+) -> None:
+    (src / "m").mkdir()
+    small_fs.tmpfs(src / "m")
+    plant(src, {"m/a": b"1", "m/b": b"2"})
+    push(src, dst)
+    small_fs.unmount(src / "m")
+    (src / "new").write_bytes(b"x")
+    push(src, dst)  # without --delete there is no harm in it
+    for dry_run in (True, False):
+        with unchanged(dst), pytest.raises(RootReplaced, match="m in the source was a mounted filesystem"):
+            push(src, dst, delete=True, dry_run=dry_run)
+    push(src, dst, delete=True, filters=Filters(["/m/*"]))
+    with unchanged(dst), pytest.raises(RootReplaced, match="--accept-roots"):
+        push(src, dst, delete=True)
+    push(src, dst, delete=True, accept_roots=True)
+    assert not any((dst / "m").iterdir())
+
+
+def test_a_filesystem_mounted_within_the_source_may_hold_less_and_may_be_another(
+    small_fs: Any, src: Path, dst: Path, plant: Plant
+) -> None:
+    (src / "m").mkdir()
+    for names_in_it in ({"a", "b"}, {"b"}, {"c"}):
+        small_fs.tmpfs(src / "m")
+        plant(src, {f"m/{name}": b"1" for name in names_in_it})
+        push(src, dst, delete=True)
+        assert names(dst / "m") == names_in_it
+        small_fs.unmount(src / "m")
+
+
 def test_a_source_that_was_built_anew_in_its_place_is_the_same_source(
     pair: tuple[Path, Path], plant: Plant
 ) -> None:
