@@ -226,6 +226,19 @@ class Mounts:
         """A tmpfs on an existing directory."""
         return self._mounted(["-t", "tmpfs", "-o", options, "none"], point)
 
+    def bind(self, source: Path, point: Path) -> Path:
+        """What is at ``source`` on an existing directory."""
+        return self._mounted(["--bind", str(source)], point)
+
+    def overlay(self, upper: Path, point: Path) -> Path:
+        """On an existing directory; ``upper`` holds ``lower``, ``upper`` and ``work``."""
+        layers = ",".join(f"{name}dir={upper / name}" for name in ("lower", "upper", "work"))
+        return self._mounted(["-t", "overlay", "-o", layers, "overlay"], point)
+
+    def unmount(self, point: Path) -> None:
+        subprocess.run(["umount", point], check=True)
+        self.points.remove(point)
+
     def remount(self, point: Path, options: str) -> None:
         subprocess.run([_tool("mount"), "-o", f"remount,{options}", point], check=True, capture_output=True)
 

@@ -39,6 +39,7 @@ from atomsync.tree.filters import Filters
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     src: str,
     dst: str,
     *,

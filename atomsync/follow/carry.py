@@ -95,8 +95,12 @@ class Carrier:
             if self._ground.destination is not None and self._able is not None:
                 control.adopt(self._able)
             unit.about = about(self._source, origin.root, control.root)
+            safety = self._safety
+            if self._accepts_losses:
+                safety = safety._replace(limit=NO_LIMIT, even_all=True)
             if self._ground.destination is None and not self._accepts_roots:
-                check_known(unit.session.manifest, unit.about, self._store.path)
+                lost = check_known(unit.session.manifest, unit.about, self._store.path)
+                safety = safety._replace(lost=lost)
             rules = self.rules(skipped, resting=resting)
 
             def heard(found: Comparison) -> Heard:
@@ -104,9 +108,6 @@ class Carrier:
                 since = self._since(batch, found)
                 return since if resting else since._replace(written=frozenset())
 
-            safety = self._safety
-            if self._accepts_losses:
-                safety = safety._replace(limit=NO_LIMIT, even_all=True)
             settled = settle_look(unit, origin, rules, look, phases, heard, safety)
             self._time_step_ns = unit.session.manifest.time_step_ns
             self._able = control.capabilities

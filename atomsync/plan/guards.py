@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from atomsync.errors import DestinationLimit, GuardTripped, NoSpace
+from atomsync.errors import DestinationLimit, GuardTripped, NoSpace, RootReplaced
 from atomsync.fs.disk import Space
 from atomsync.fs.folding import Folding
 from atomsync.plan.change import Change
@@ -179,6 +179,22 @@ def _without_moved(changes: Collection[Change]) -> list[str]:
         else:
             lost.append(path)
     return lost
+
+
+def check_mounted(changes: Collection[Change], lost: Iterable[str]) -> None:
+    """RootReplaced if anything would be removed below a ``lost`` mount point of the source."""
+    for point in lost:
+        removed = [change.path for change in changes if change.new is None and _is_below(change.path, point)]
+        if removed:
+            raise RootReplaced(
+                f"{shown(point)} in the source was a mounted filesystem, and is not",
+                f"following it would remove {len(removed):,} of its entries: {_listed(removed)}",
+                "Mount it. If it is meant to be as it is now: --accept-roots",
+            )
+
+
+def _is_below(path: str, point: str) -> bool:
+    return path.startswith(point + "/")
 
 
 def _is_emptied(change: Change) -> bool:

@@ -24,7 +24,7 @@ from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.control import HISTORY, MANIFEST, Control
 from atomsync.store.history import read_journal, units
 from atomsync.store.journal import Header
-from atomsync.tree.entry import Entry
+from atomsync.tree.entry import DIR, Entry
 from atomsync.tree.racy import may_be_racy
 
 INT64_MAX = (1 << 63) - 1
@@ -107,9 +107,10 @@ class Manifest:
         result: dict[str, Entry] = self._do(found)
         return result
 
-    def count(self) -> int:
-        """How many entries are known of."""
-        return int(self._do(lambda db: db.execute("SELECT count(*) FROM entries").fetchone())[0])
+    def paths(self) -> list[tuple[str, bool]]:
+        """All that is known of, and whether it is a directory; what holds others comes before them."""
+        rows = self._do(lambda db: db.execute("SELECT path, kind FROM entries ORDER BY path").fetchall())
+        return [(os.fsdecode(path), kind == DIR) for path, kind in rows]
 
     def roots(self, source: str) -> tuple[Mapping[str, object], Mapping[str, object]] | None:
         """Which directories the last unit from this source saw as SRC and as DST; None if there was none."""

@@ -74,7 +74,7 @@ def dry_run(
             if control is not None and (control.has(UNIT) or some_are_undecided(control, {}, asked=False)):
                 recovery = Recovery(UNFINISHED, "", "a push would recover it first, then compare")
             if not accept_roots:
-                check_known(known, about(source, origin.root, root), dst)
+                safety = safety._replace(lost=check_known(known, about(source, origin.root, root), dst))
             step = rules.ownership._replace(time_step_ns=known.time_step_ns)
             rules = rules._replace(ownership=step)
 

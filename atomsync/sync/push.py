@@ -121,7 +121,7 @@ def push(
         ) as unit:
             unit.about = about(src, origin.root, unit.session.control.root)
             if not accept_roots:
-                check_known(unit.session.manifest, unit.about, dst)
+                safety = safety._replace(lost=check_known(unit.session.manifest, unit.about, dst))
             report = committed(unit, settle(unit, origin, rules, on_unstable, phases, safety), phases)
     report = followed(report, hooks, place, store, progress)
     if report.failed is not None:

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from atomsync.errors import AccessError, SourceUnstable
-from atomsync.plan.guards import check_displaced, check_losses
+from atomsync.errors import AccessError, GuardTripped, SourceUnstable
+from atomsync.plan.guards import check_displaced, check_losses, check_mounted
 from atomsync.store.content import Linked, Shared
 from atomsync.store.copying import Source, digest_of, is_unchanged
 from atomsync.store.progress import Progress
@@ -22,7 +22,8 @@ from atomsync.sync.phases import Phases
 from atomsync.sync.safety import Safety
 from atomsync.sync.touch import touch
 from atomsync.tree.entry import DIR, FILE, SEEN, Entry
-from atomsync.tree.path import shown
+from atomsync.tree.filters import Filters
+from atomsync.tree.path import parent_of, shown
 from atomsync.tree.racy import COARSE_TICK_NS, TICK_NS, may_be_racy
 from atomsync.unit.work import UnitOfWork
 
@@ -177,17 +178,34 @@ class _Rounds:
     def _check(self, found: Comparison, rules: Rules, look: Look | None) -> None:
         if self._safety.agreed is not None:
             self._safety.agreed(found.changes)
-        known = 0
-        if look is not None and any(change.new is None for change in found.changes):
-            known = self._unit.session.manifest.count()  # a look does not see what stays
-        check_taken(self._origin, found, rules, self._safety, known, wary=look is not None and look.wary)
+        wary = look is not None and look.wary
+        try:
+            check_taken(self._origin, found, rules, self._safety, wary=wary)
+        except GuardTripped:
+            if look is None:
+                raise
+            known = self._in_scope(rules.filters)  # a look does not see what stays
+            check_taken(self._origin, found, rules, self._safety, known, wary=wary)
+
+    def _in_scope(self, filters: Filters) -> int:
+        """How many entries the destination has, as far as the manifest knows, that are not excluded."""
+        outside: set[str] = set()
+        inside = 0
+        for path, is_dir in self._unit.session.manifest.paths():
+            if parent_of(path) in outside or filters.excludes(path, is_dir=is_dir):
+                outside.add(path)
+            else:
+                inside += 1
+        return inside
 
 
 def check_taken(
     origin: Source, found: Comparison, rules: Rules, safety: Safety, known: int = 0, *, wary: bool = False
 ) -> None:
-    """The guards that ask what a unit would take away, of at least ``known`` entries. Raises GuardTripped."""
+    """The guards that ask what a unit would take away, of at least ``known`` entries. Raises GuardTripped,
+    RootReplaced."""
     changes = found.changes
+    check_mounted(changes, safety.lost)
     # A directory that only gets back the time it had counts as unchanged already; the root is no entry of it.
     met = sum(old is not None and (new is None or new[:SEEN] != old[:SEEN]) for _, old, new, _ in changes)
     there = found.unchanged + met - 1

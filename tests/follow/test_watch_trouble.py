@@ -794,6 +794,54 @@ def test_a_mass_deletion_is_waited_with_until_somebody_says_that_it_is_meant(
     assert_same_tree(src, dst)
 
 
+def test_a_watch_that_begins_anew_waits_for_what_was_mounted_within_its_source(
+    small_fs: Any, src: Path, dst: Path, follow: Follow
+) -> None:
+    (src / "m").mkdir()
+    small_fs.tmpfs(src / "m")
+    for name in ("file", "m/file"):
+        (src / name).write_bytes(b"1")
+    watch = follow(src, dst, delete=True)
+    watch.settled()
+    watch.stop()
+    small_fs.unmount(src / "m")
+    watch = follow(src, dst, delete=True)
+    watch.wait_until(lambda: "m in the source was a mounted filesystem" in watch.status.why)
+    assert watch.status.state == "paused"
+    assert (dst / "m/file").exists()
+    watch.follower.resume()
+    watch.settled()
+    assert not (dst / "m/file").exists()
+
+
+def test_a_few_of_many_files_may_be_emptied_at_once(src: Path, dst: Path, follow: Follow) -> None:
+    """As a rotation of logs does."""
+    for number in range(60):
+        (src / f"f{number}").write_bytes(b"1")
+    watch = follow(src, dst)
+    watch.settled()
+    for number in range(20):
+        (src / f"f{number}").write_bytes(b"")
+    watch.settled()
+    assert (dst / "f0").read_bytes() == b""
+    assert watch.status.errors == 0
+
+
+def test_what_is_excluded_is_no_part_of_what_a_watch_may_remove_half_of(
+    src: Path, dst: Path, follow: Follow
+) -> None:
+    for number in range(100):
+        (dst / "cache").mkdir(parents=True, exist_ok=True)
+        (dst / f"cache/{number}").write_bytes(b"1")
+    for number in range(40):
+        (src / f"f{number}").write_bytes(b"1")
+    watch = follow(src, dst, delete=True, filters=Filters(["cache/"]))
+    watch.settled()
+    for number in range(30):
+        (src / f"f{number}").unlink()
+    watch.wait_until(lambda: "this unit would remove 30 of 40 entries" in watch.status.why)
+
+
 def test_a_watch_leaves_alone_what_somebody_changed_at_the_destination(
     src: Path, dst: Path, follow: Follow
 ) -> None:

@@ -192,6 +192,111 @@ def test_the_same_disk_mounted_again_is_the_same_source(small_fs: Any, dst: Path
     assert (dst / "new").exists()
 
 
+def run(*command: object) -> None:
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+
+
+def test_a_source_in_a_sandbox_of_bind_mounts_is_the_same_source(
+    small_fs: Any, src: Path, dst: Path, plant: Plant, unchanged: Unchanged
+) -> None:
+    mounted = small_fs("ext4")
+    bound = plant(mounted / "bound", MANY)
+    push(bound, dst)
+    small_fs.bind(bound, bound)
+    (bound / "new").write_bytes(b"x")
+    push(bound, dst)
+    small_fs.bind(src, bound)  # on another filesystem
+    with unchanged(dst), pytest.raises(RootReplaced):
+        push(bound, dst)
+
+
+def test_an_unmounted_bind_mount_of_the_same_filesystem_is_not_the_source(
+    small_fs: Any, src: Path, dst: Path, tmp_path: Path, unchanged: Unchanged
+) -> None:
+    bound = tmp_path / "bound"
+    bound.mkdir()
+    small_fs.bind(src, bound)
+    push(bound, dst)
+    small_fs.unmount(bound)
+    with unchanged(dst), pytest.raises(RootReplaced, match="is not mounted there now"):
+        push(bound, dst)
+
+
+def test_a_new_snapshot_by_the_name_of_the_one_before_is_the_same_source(
+    small_fs: Any, dst: Path, plant: Plant
+) -> None:
+    where = small_fs("btrfs", 128)
+    run("btrfs", "subvolume", "create", where / "home")
+    for number in range(2):
+        plant(where / "home", {f"file {number}": b"x"})
+        run("btrfs", "subvolume", "snapshot", "-r", where / "home", where / "snapshot")
+        push(where / "snapshot", dst)
+        run("btrfs", "subvolume", "delete", where / "snapshot")
+    assert names(dst) == {"file 0", "file 1"}
+
+
+def test_the_overlay_of_another_container_is_the_same_source(
+    small_fs: Any, public_dir: Path, dst: Path, plant: Plant
+) -> None:
+    for number in range(2):
+        upper, point = small_fs("tmpfs"), public_dir / "root"
+        plant(upper, {"work": None, "lower": None, f"upper/src/file {number}": b"x"})
+        point.mkdir(exist_ok=True)
+        small_fs.overlay(upper, point)
+        push(point / "src", dst)
+        small_fs.unmount(point)
+    assert names(dst) == {"file 0", "file 1"}
+
+
+def test_a_disk_that_got_another_device_number_is_the_same_source(
+    small_fs: Any, dst: Path, plant: Plant, unchanged: Unchanged
+) -> None:
+    other, src = small_fs("xfs", 320), small_fs("xfs", 320)
+    plant(src, {"file 0": b"x"})
+    push(src, dst)
+    for point in (src, other):
+        run("umount", point)
+    for point in (src, other):  # in this order they get each other's
+        run("mount", "-o", "loop", point.with_suffix(".image"), point)
+    plant(src, {"file 1": b"x"})
+    push(src, dst)
+    small_fs.bind(other, src)
+    with unchanged(dst), pytest.raises(RootReplaced, match="is on another filesystem now"):
+        push(src, dst)
+
+
+def test_an_unmounted_filesystem_within_the_source_removes_nothing(
+    small_fs: Any, src: Path, dst: Path, plant: Plant, unchanged: Unchanged
+) -> None:
+    (src / "m").mkdir()
+    small_fs.tmpfs(src / "m")
+    plant(src, {"m/a": b"1", "m/b": b"2"})
+    push(src, dst)
+    small_fs.unmount(src / "m")
+    (src / "new").write_bytes(b"x")
+    push(src, dst)  # without --delete there is no harm in it
+    for dry_run in (True, False):
+        with unchanged(dst), pytest.raises(RootReplaced, match="m in the source was a mounted filesystem"):
+            push(src, dst, delete=True, dry_run=dry_run)
+    push(src, dst, delete=True, filters=Filters(["/m/*"]))
+    with unchanged(dst), pytest.raises(RootReplaced, match="--accept-roots"):
+        push(src, dst, delete=True)
+    push(src, dst, delete=True, accept_roots=True)
+    assert not any((dst / "m").iterdir())
+
+
+def test_a_filesystem_mounted_within_the_source_may_hold_less_and_may_be_another(
+    small_fs: Any, src: Path, dst: Path, plant: Plant
+) -> None:
+    (src / "m").mkdir()
+    for names_in_it in ({"a", "b"}, {"b"}, {"c"}):
+        small_fs.tmpfs(src / "m")
+        plant(src, {f"m/{name}": b"1" for name in names_in_it})
+        push(src, dst, delete=True)
+        assert names(dst / "m") == names_in_it
+        small_fs.unmount(src / "m")
+
+
 def test_a_source_that_was_built_anew_in_its_place_is_the_same_source(
     pair: tuple[Path, Path], plant: Plant
 ) -> None:
