@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from atomsync.errors import JournalError, VersionGone
 from atomsync.fs.cursor import Cursor
-from atomsync.store.control import HISTORY, SLOTS, Control
+from atomsync.store.control import HISTORY, JOURNAL, SLOTS, Control
 from atomsync.store.copying import digest_file
 from atomsync.store.history import read_journal, units
 from atomsync.store.journal import Journal
@@ -70,12 +70,27 @@ class KeptObjects:
 
 
 def journals(control: Control) -> list[Journal]:
-    """Of the finished units whose journals can be read, in the order of their commits."""
+    """Of the finished units whose journals can be read, in the order of their commits. Whoever counts on one,
+    or on all behind it, asks ``check_read``."""
     found = []
     for unit_id in units(control):
-        with contextlib.suppress(JournalError, FileNotFoundError):  # no use for it, nor harm in it
-            found.append(read_journal(control, HISTORY, unit_id))
+        with contextlib.suppress(JournalError, FileNotFoundError):
+            journal = read_journal(control, HISTORY, unit_id)
+            if journal.header.id == unit_id:
+                found.append(journal)
     return found
+
+
+def check_read(found: Iterable[Journal], unit_ids: Iterable[str]) -> None:
+    """JournalError unless the journals of these units are among the ``found``: nobody knows what they did."""
+    known = {journal.header.id for journal in found}
+    for unit_id in unit_ids:
+        if unit_id not in known:
+            raise JournalError(
+                f"cannot tell what unit {unit_id} changed",
+                f"its journal, {HISTORY}/{unit_id}/{JOURNAL}, cannot be read",
+                "Nothing was touched. What units behind it did can be undone.",
+            )
 
 
 def version_gone(paths: Sequence[str]) -> VersionGone:

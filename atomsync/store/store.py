@@ -22,7 +22,7 @@ from atomsync.store.access import open_control
 from atomsync.store.commit import Receipt
 from atomsync.store.control import HISTORY, JOURNAL, MANIFEST, PENDING, PREPARED, UNIT, Control
 from atomsync.store.history import read_journal, units
-from atomsync.store.kept import journals
+from atomsync.store.kept import check_read, journals
 from atomsync.store.lock import waiting
 from atomsync.store.naming import unit_named
 from atomsync.store.options import Options
@@ -261,11 +261,12 @@ class BaseStore:
         self, unit: str = "@", *, contents: bool = False
     ) -> Iterator[tuple[PastUnit, Iterator[PastChange]]]:
         """A finished unit, and what it changed, by path; with ``contents`` to compare. Only looks. Raises
-        UsageError if there is none of that name."""
+        UsageError if there is none of that name, JournalError if its journal cannot be read."""
         with self.looking() as control:
-            known = journals(control) if control is not None else []
-            unit_id = unit_named(unit, [journal.header.id for journal in known])
+            unit_id = unit_named(unit, units(control) if control is not None else [])
             assert control is not None
+            known = journals(control)
+            check_read(known, [unit_id])
             at = [journal.header.id for journal in known].index(unit_id)
             yield told(control, known[at], {}), changes_told(control, known, at, contents=contents)
 

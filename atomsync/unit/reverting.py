@@ -15,8 +15,8 @@ from atomsync.errors import GuardTripped, UsageError
 from atomsync.plan.change import Change
 from atomsync.store.commit import Receipt
 from atomsync.store.control import Control
-from atomsync.store.history import name_of_commit
-from atomsync.store.kept import journals
+from atomsync.store.history import name_of_commit, units
+from atomsync.store.kept import check_read, journals
 from atomsync.store.letting_go import RESTORES, UNDOES
 from atomsync.store.naming import unit_named
 from atomsync.store.progress import Progress
@@ -61,10 +61,10 @@ def undo(
     """Take one unit back. Raises GuardTripped if others changed the same paths since, unless ``force``: then
     the history has what they made of them. Raises VersionGone, and what a unit raises."""
     with _begun(store, message, dry_run, progress) as (control, unit):
+        unit_id = unit_named(word, units(control))
         found = journals(control)
-        ids = [journal.header.id for journal in found]
-        unit_id = unit_named(word, ids)
-        at = ids.index(unit_id)
+        check_read(found, [unit_id])
+        at = [journal.header.id for journal in found].index(unit_id)
         later = fold(reversed(found[at + 1 :]))
         wanted = _Wanted({UNDOES: unit_id}, fold([found[at]]), later, later)
         plan = reversal(control, *wanted[1:], found, progress or Progress())
@@ -89,10 +89,12 @@ def restore(
     """
     tops = {parse(path) for path in paths}
     with _begun(store, message, dry_run, progress) as (control, unit):
+        ids = units(control)
+        count = _count_until(control, to, ids)
+        unit_id, behind = ids[count - 1], ids[count:]
         found = journals(control)
-        count = _count_until(control, to, [journal.header.id for journal in found])
-        unit_id = found[count - 1].header.id
-        known = fold(reversed(found[count:]))
+        check_read(found, behind)
+        known = fold(reversed(found[len(found) - len(behind) :]))
         pasts = {path: past for path, past in known.items() if not tops or _is_at_or_below(path, tops)}
         wanted = _Wanted({RESTORES: unit_id}, pasts, {}, known)
         return _reverted(unit, unit_id, wanted, reversal(control, *wanted[1:], found, progress or Progress()))

@@ -321,3 +321,25 @@ def test_who_is_not_root_takes_back_what_is_theirs(public_dir: Path, plant: Plan
         path: when for path, when in times.items() if "/.atomsync/" not in path
     }
     assert (dst / "closed").stat().st_mode & 0o7777 == 0o555
+
+
+def test_a_closed_directory_that_went_as_a_whole_comes_back_again_and_again(
+    public_dir: Path, plant: Plant, atomsync: Any
+) -> None:
+    """Whoever is not root may not drop a name in a directory that is closed to its owner."""
+    src, dst = public_dir / "src", public_dir / "dst"
+    user: dict[str, Any] = {"user": 65534, "cwd": public_dir}
+    os.chown(public_dir, 65534, 65534)
+    plant(src, {"closed/f": b"1", "closed/below/g": b"2", "h": b"3"})
+    for name in ("closed/below", "closed"):
+        (src / name).chmod(0o555)
+    assert atomsync("push", src, dst, **user).returncode == 0
+    os.rename(src, public_dir / "first")
+    plant(src, {"h": b"3"})
+    assert atomsync("push", "--delete", src, dst, **user).returncode == 0
+    for wanted in (True, False, True):
+        done = atomsync("undo", dst, **user)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (dst / "closed/below/g").exists() == wanted
+    assert (dst / "closed").stat().st_mode & 0o777 == 0o555
+    assert (dst / "closed/below/g").stat().st_nlink == 1

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from atomsync.errors import GuardTripped, UsageError, VersionGone
+from atomsync.errors import GuardTripped, JournalError, UsageError, VersionGone
 from atomsync.fs.posix import PosixDisk
 from atomsync.testing import Dir, File, every_crash, every_failure
 from atomsync.unit.store import Store, open_store
@@ -294,6 +294,24 @@ def test_a_restore_brings_every_state_back_that_the_history_has(years: World) ->
         years.store(keep=50).restore(unit_id)
         assert years.tree() == state
     assert {links for _, links in names_in_history(years)} == {1}
+
+
+def test_nobody_goes_back_over_a_unit_of_which_nobody_knows_what_it_did(years: World) -> None:
+    third, second, first = ids(years)
+    years.write_into(f".atomsync/history/{second}/journal", b"rotten")
+    before = years.tree()
+    for attempt in (
+        lambda: years.store().restore(first),
+        lambda: years.store().restore(first, ["f"]),
+        lambda: years.store().undo("@~1"),
+        lambda: years.store().shown("@~1").__enter__(),
+    ):
+        with pytest.raises(JournalError, match=f"what unit {second} changed"):
+            attempt()
+        assert years.tree() == before
+    years.store().restore(second)
+    assert years.tree().names["f"] == File(b"2", mtime_ns=years.tree().names["f"].mtime_ns)
+    years.store().undo(third, force=True)
 
 
 def test_only_the_paths_that_are_named_go_back(years: World) -> None:
