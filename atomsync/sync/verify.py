@@ -9,7 +9,7 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from atomsync.errors import AtomSyncError, Interrupted
@@ -41,8 +41,15 @@ class Verification(NamedTuple):
 
 def mended(examiner: Examiner, found: Verification) -> Verification:
     """The same after a repair: each finding looked at once more."""
-    again = (examiner.judge(finding.path) for finding in found.findings)
-    return found._replace(findings=tuple(finding for finding in again if finding is not None))
+    return found._replace(findings=tuple(_once_more(examiner, found.findings)))
+
+
+def _once_more(examiner: Examiner, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """What is still to be said of them now. Nobody has looked below a closed directory, whatever it is now."""
+    for finding in findings:
+        is_closed = finding.verdict == CLOSED and finding.known is None
+        if (now := finding if is_closed else examiner.judge(finding.path)) is not None:
+            yield now
 
 
 class Verifier:
@@ -79,6 +86,7 @@ class Verifier:
         self._progress.advance(self._before.files, self._before.bytes)
         saved = time.monotonic()
         try:
+            self._findings = [*_once_more(self._examiner, self._findings)]  # units may have mended them
             for path, known, found in self._pairs(os.fsencode(after)):
                 self._progress.check()
                 if known is None and not self._whole and self._rows.at(path) is None:

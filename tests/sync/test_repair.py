@@ -240,3 +240,18 @@ def test_a_block_that_went_bad_below_the_filesystem_is_found_and_mended(
     assert done.returncode == 0, done.stdout + done.stderr
     assert_same_tree(src, point / "dst")
     assert atomsync("verify", point / "dst").returncode == 0
+
+
+def test_below_a_directory_that_was_closed_nothing_is_said_to_be_well(
+    public_dir: Path, plant: Plant, atomsync: Any
+) -> None:
+    src, dst = old(plant(public_dir / "src", {"closed/b": b"b"})), public_dir / "dst"
+    dst.mkdir()
+    os.chown(dst, 65534, 65534)
+    assert atomsync("push", src, dst, user=65534).returncode == 0
+    plant(dst / "closed", {"extra": b""})
+    (dst / "closed").chmod(0o300)
+    done = atomsync("verify", "--repair", src, dst, user=65534)
+    assert "now: closed 1" in done.stdout
+    assert done.returncode == 13
+    assert atomsync("verify", dst, user=65534).returncode == 41

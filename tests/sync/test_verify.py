@@ -475,6 +475,25 @@ def test_a_stopped_verification_goes_on_behind_its_last_path(after: int, dst: Pa
     assert verify(dst, resume=True).resumed is None
 
 
+def test_what_was_found_before_the_stop_and_mended_since_is_not_told_again(src: Path, dst: Path) -> None:
+    rot(dst / "a")
+    rot(dst / "a.txt")
+    with pytest.raises(Interrupted):
+        verify(dst, progress=Stops(3))
+    (src / "a").write_bytes(b"newer")
+    push(src, dst)
+    assert told(verify(dst, resume=True)) == [("rot", "a.txt")]
+
+
+def test_a_stop_while_it_looks_once_more_forgets_nothing(dst: Path) -> None:
+    rot(dst / "a")
+    rot(dst / "a.txt")
+    for files in (3, 1):
+        with pytest.raises(Interrupted):
+            verify(dst, progress=Stops(files), resume=True)
+    assert told(verify(dst, resume=True)) == [("rot", "a"), ("rot", "a.txt")]
+
+
 @pytest.mark.parametrize(
     "damage", [b"", b"{}", b"[]", b'{"version": 2}', b"\xff", b'{"version": 1, "after": 3}']
 )
