@@ -80,7 +80,7 @@ class Verifier:
         self._before = before.tally if before else Tally()
         self._counts = self._before._asdict()
         self._findings = [*(before.findings if before else ())]
-        began_ns = before.began_ns if before else time.time_ns()
+        self._partial = self._filters.active or bool(before and before.partial)
         after = before.after if before else ""
         self._progress.phase("verify", *self._rows.size())
         self._progress.advance(self._before.files, self._before.bytes)
@@ -97,19 +97,23 @@ class Verifier:
                 after = path
                 if time.monotonic() - saved > _SAVED_S:
                     self._write_down()
-                    position.save(self._control, self._position(after, began_ns))
+                    position.save(self._control, self._position(after))
                     saved = time.monotonic()
-            self._write_down(whole=not (self._whole or self._filters.active or self._some_are_unknown()))
+            self._write_down()
+            if self._adopter is not None and not (self._whole or self._partial or self._some_are_unknown()):
+                self._adopter.write(whole=True)
         except Interrupted:
             self._write_down(patient=False)
-            position.save(self._control, self._position(after, began_ns))
+            position.save(self._control, self._position(after))
             raise Interrupted(
                 f"stopped by {self._progress.stopping}",
                 f"verified up to {shown(after)}" if after else "nothing was verified yet",
                 "Go on from there: atomsync verify --resume DST",
             ) from None
         except AtomSyncError:
-            position.save(self._control, self._position(after, began_ns))
+            if self._adopter is not None:
+                self._adopter.forget()
+            position.save(self._control, self._position(after))
             raise
         position.forget(self._control)
         return Verification(
@@ -123,11 +127,13 @@ class Verifier:
         read = {
             name: getattr(self._before, name) + getattr(self._examiner, name) for name in ("files", "bytes")
         }
-        adopted = self._before.adopted + (self._adopter.adopted if self._adopter else 0)
-        return Tally(**{**self._counts, **read, "adopted": adopted})
+        if self._adopter is not None:
+            read["adopted"] = self._before.adopted + self._adopter.adopted
+            read["unknown"] = self._counts["unknown"] + self._adopter.lost
+        return Tally(**{**self._counts, **read})
 
-    def _position(self, after: str, began_ns: int) -> Position:
-        return Position(after, began_ns, self._tally(), tuple(self._findings))
+    def _position(self, after: str) -> Position:
+        return Position(after, self._partial, self._tally(), tuple(self._findings))
 
     def _pairs(self, after: bytes) -> Iterator[tuple[str, Known | None, Entry | None]]:
         """Both sides of every path in scope, in order."""
@@ -202,13 +208,13 @@ class Verifier:
         self._skip(path, why)
 
     def _some_are_unknown(self) -> bool:
-        return bool(self._counts["unknown"]) or any(
+        return bool(self._tally().unknown) or any(
             finding.verdict in (CLOSED, RESTLESS) for finding in self._findings
         )
 
-    def _write_down(self, *, whole: bool = False, patient: bool = True) -> None:
+    def _write_down(self, *, patient: bool = True) -> None:
         if self._adopter is not None:
-            self._adopter.write(whole=whole, patient=patient)
+            self._adopter.write(patient=patient)
 
     def _skip(self, path: str, why: str) -> None:
         self._counts[why.replace(" ", "_")] += 1
