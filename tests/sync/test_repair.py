@@ -13,8 +13,13 @@ from typing import Any
 
 import pytest
 
-from atomsync import push
+from atomsync import open_store, push
+from atomsync.store.progress import Progress
 from atomsync.sync.difference import diff
+from atomsync.sync.examine import Examiner
+from atomsync.sync.repair import repair
+from atomsync.sync.verify import Verifier
+from atomsync.tree.filters import Filters
 
 Plant = Callable[..., Path]
 T = 1_600_000_000_000_000_000
@@ -164,6 +169,31 @@ def test_a_file_in_place_of_a_directory_gives_way_and_is_kept(
     assert_same_tree(src, dst)
     kept = [path for path in (dst / ".atomsync/history").rglob("slots/*") if path.is_file()]
     assert [path.read_bytes() for path in kept] == [b"a file now"]
+
+
+@pytest.mark.parametrize("path", ["a", "d/b", "z", "d/e"])
+def test_what_somebody_changes_behind_the_verification_is_left_to_them(
+    path: str, src: Path, dst: Path
+) -> None:
+    """It may be hours since the path was looked at."""
+    write_keeping_time(dst / "a", b"xx")
+    (dst / "d/b").unlink()
+    (dst / "z").chmod(0o600)
+    (dst / "d/e").chmod(0o700)
+    store, progress = open_store(dst), Progress()
+    with Examiner(store, progress) as examiner:
+        found = Verifier(examiner, Filters(), 100, progress, lambda *_: None).run()
+        if path == "d/e":
+            (dst / path).chmod(0o711)
+        else:
+            (dst / path).write_bytes(b"new work")
+        done = repair(src, store, found.findings, examiner.rows, filters=Filters())
+    assert done.left == {path: "somebody changed it since it was looked at"}
+    assert {*done.repaired} == {"a", "d/b", "z", "d/e"} - {path}
+    if path == "d/e":
+        assert (dst / path).stat().st_mode & 0o777 == 0o711
+    else:
+        assert (dst / path).read_bytes() == b"new work"
 
 
 def test_a_clean_destination_gets_no_unit(src: Path, dst: Path, atomsync: Any, history: Any) -> None:
