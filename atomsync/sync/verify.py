@@ -20,6 +20,7 @@ from atomsync.sync.adopting import Adopter
 from atomsync.sync.examine import DYING, Examiner
 from atomsync.sync.judging import CLOSED, RESTLESS, ROT, Finding, drift_of, is_judged_by_content
 from atomsync.sync.position import Position, Tally
+from atomsync.sync.repair import Repair
 from atomsync.tree.entry import DIR, FILE, Entry
 from atomsync.tree.filters import Filters
 from atomsync.tree.ordered import in_order
@@ -39,9 +40,15 @@ class Verification(NamedTuple):
     seconds: float
 
 
-def mended(examiner: Examiner, found: Verification) -> Verification:
+def mended(examiner: Examiner, found: Verification, repair: Repair) -> Verification:
     """The same after a repair: each finding looked at once more."""
-    return found._replace(findings=tuple(_once_more(examiner, found.findings)))
+    try:
+        return found._replace(findings=tuple(_once_more(examiner, found.findings)))
+    except Interrupted as error:
+        if repair.receipt is None:
+            raise
+        why = f"unit {repair.receipt.unit_id} was sealed by then, so it was finished"
+        raise Interrupted(error.what, why, "What is still wrong: atomsync verify DST") from None
 
 
 def _once_more(examiner: Examiner, findings: Iterable[Finding]) -> Iterator[Finding]:

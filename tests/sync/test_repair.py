@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from atomsync import open_store, push
+from atomsync.errors import Interrupted
 from atomsync.store.progress import Progress
 from atomsync.sync.difference import diff
 from atomsync.sync.examine import Examiner
 from atomsync.sync.repair import repair
-from atomsync.sync.verify import Verifier
+from atomsync.sync.verify import Verifier, mended
 from atomsync.tree.filters import Filters
 
 Plant = Callable[..., Path]
@@ -194,6 +195,17 @@ def test_what_somebody_changes_behind_the_verification_is_left_to_them(
         assert (dst / path).stat().st_mode & 0o777 == 0o711
     else:
         assert (dst / path).read_bytes() == b"new work"
+
+
+def test_a_stop_behind_the_unit_says_that_it_was_committed(src: Path, dst: Path, history: Any) -> None:
+    write_keeping_time(dst / "a", b"xx")
+    store, progress = open_store(dst), Progress()
+    with Examiner(store, progress) as examiner:
+        found = Verifier(examiner, Filters(), 100, progress, lambda *_: None).run()
+        done = repair(src, store, found.findings, examiner.rows, filters=Filters())
+        progress.stopping = "SIGINT"
+        with pytest.raises(Interrupted, match=f"unit {history(dst)[-1]} was sealed by then"):
+            mended(examiner, found, done)
 
 
 def test_a_clean_destination_gets_no_unit(src: Path, dst: Path, atomsync: Any, history: Any) -> None:
