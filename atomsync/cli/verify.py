@@ -142,7 +142,7 @@ def command(
                 acls=acls,
                 progress=progress,
             )
-            found = mended(examiner, found)
+            found = mended(examiner, found, done)
             told = records.repair(done, found) if as_json else render_scrub.repair(done, found)
             _print(told if as_json or not quiet else ())
     return exit_status_of(found)

@@ -15,13 +15,14 @@ _BATCH = 1000
 
 
 class Adopter:
-    """Collects entries, and writes them down in batches, each under the store's lock."""
+    """Collects entries, and writes them down in batches, each under the store's lock. ``lost``: how many it
+    was handed and did not write, for they had changed by then, or it was to stop."""
 
     def __init__(self, store: BaseStore, progress: Progress) -> None:
         self._store, self._progress = store, progress
         self._taken: list[tuple[str, Entry]] = []
         self._since_ns = time.time_ns()
-        self.adopted = 0
+        self.adopted = self.lost = 0
 
     def take(self, path: str, entry: Entry) -> None:
         """``entry``: what is there, with the digest of what was read of it."""
@@ -33,7 +34,7 @@ class Adopter:
 
     def write(self, *, whole: bool = False, patient: bool = True) -> None:
         """What was taken and is still there as it was. ``whole``: with that everything is known. Waits for
-        the lock if ``patient``; else what cannot be written at once is forgotten."""
+        the lock if ``patient``; else what cannot be written at once is lost."""
         while self._taken or whole:
             try:
                 with self._store.session() as session:
@@ -45,10 +46,17 @@ class Adopter:
                                 still.append((path, entry))
                     session.manifest.adopt(still, self._since_ns, whole=whole)
                 self.adopted += len(still)
-                break
+                self.lost += len(self._taken) - len(still)
+                self._taken = []
+                return
             except StoreLocked:
                 if not patient:
-                    break
+                    self.forget()
+                    return
                 self._progress.check()
                 time.sleep(_PAUSE_S)
+
+    def forget(self) -> None:
+        """What was taken and is not written yet."""
+        self.lost += len(self._taken)
         self._taken = []

@@ -33,10 +33,10 @@ class Tally(NamedTuple):
 
 
 class Position(NamedTuple):
-    """All up to the path ``after`` was looked at; ``began_ns``: since then."""
+    """All up to the path ``after`` was looked at; ``partial``: but for what patterns left out."""
 
     after: str
-    began_ns: int
+    partial: bool
     tally: Tally
     findings: tuple[Finding, ...]
 
@@ -84,4 +84,4 @@ def _position(said: dict[str, Any]) -> Position | None:
         Finding(verdict, path, tuple(differs), known and Entry(*known), found and Entry(*found), note)
         for verdict, path, differs, known, found, note in said["findings"]
     )
-    return Position(str(said["after"]), int(said["began_ns"]), Tally(*map(int, said["tally"])), findings)
+    return Position(str(said["after"]), bool(said["partial"]), Tally(*map(int, said["tally"])), findings)

@@ -43,6 +43,7 @@ _UNFIT = {
     "directory": "a directory is there now; move it away",
     "committed": "it was committed anew since it was looked at",
     "above": "its directory is left",
+    "edited": "somebody changed it since it was looked at",
     "mended": "it is as SRC has it by now",
     "restless": "it keeps changing in SRC",
 }
@@ -102,6 +103,8 @@ class _Restorer(LookComparer):
             self._left[path] = _UNFIT["changed"]
         elif old is not None and old.kind == DIR != new.kind:
             self._left[path] = _UNFIT["directory"]
+        elif _was_edited(finding, old):
+            self._left[path] = _UNFIT["edited"]
         return path not in self._left
 
 
@@ -165,6 +168,13 @@ def repair(
         above = any(name in left for name in ancestors(path))
         left[path] = _UNFIT["above" if above else "gone" if found[path].verdict == MISSING else "mended"]
     return Repair(tuple(sorted(found.keys() & changed)), left, receipt)
+
+
+def _was_edited(finding: Finding, now: Entry | None) -> bool:
+    """Whether what is there is not what was found, and may be somebody's new work."""
+    if now is None or finding.differs == (CONTENT,) and finding.found is None:
+        return False  # what cannot be read was not looked at
+    return finding.found is None or bool(drift_of(finding.found, now))
 
 
 def _nothing_heard(_found: Comparison) -> Heard:

@@ -9,7 +9,7 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from atomsync.errors import AtomSyncError, Interrupted
@@ -20,6 +20,7 @@ from atomsync.sync.adopting import Adopter
 from atomsync.sync.examine import DYING, Examiner
 from atomsync.sync.judging import CLOSED, RESTLESS, ROT, Finding, drift_of, is_judged_by_content
 from atomsync.sync.position import Position, Tally
+from atomsync.sync.repair import Repair
 from atomsync.tree.entry import DIR, FILE, Entry
 from atomsync.tree.filters import Filters
 from atomsync.tree.ordered import in_order
@@ -39,10 +40,23 @@ class Verification(NamedTuple):
     seconds: float
 
 
-def mended(examiner: Examiner, found: Verification) -> Verification:
+def mended(examiner: Examiner, found: Verification, repair: Repair) -> Verification:
     """The same after a repair: each finding looked at once more."""
-    again = (examiner.judge(finding.path) for finding in found.findings)
-    return found._replace(findings=tuple(finding for finding in again if finding is not None))
+    try:
+        return found._replace(findings=tuple(_once_more(examiner, found.findings)))
+    except Interrupted as error:
+        if repair.receipt is None:
+            raise
+        why = f"unit {repair.receipt.unit_id} was sealed by then, so it was finished"
+        raise Interrupted(error.what, why, "What is still wrong: atomsync verify DST") from None
+
+
+def _once_more(examiner: Examiner, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """What is still to be said of them now. Below a closed directory nobody has looked, whatever it is now."""
+    for finding in findings:
+        is_closed = finding.verdict == CLOSED and finding.known is None
+        if (now := finding if is_closed else examiner.judge(finding.path)) is not None:
+            yield now
 
 
 class Verifier:
@@ -73,12 +87,13 @@ class Verifier:
         self._before = before.tally if before else Tally()
         self._counts = self._before._asdict()
         self._findings = [*(before.findings if before else ())]
-        began_ns = before.began_ns if before else time.time_ns()
+        self._partial = self._filters.active or bool(before and before.partial)
         after = before.after if before else ""
         self._progress.phase("verify", *self._rows.size())
         self._progress.advance(self._before.files, self._before.bytes)
         saved = time.monotonic()
         try:
+            self._findings = [*_once_more(self._examiner, self._findings)]  # units may have mended them
             for path, known, found in self._pairs(os.fsencode(after)):
                 self._progress.check()
                 if known is None and not self._whole and self._rows.at(path) is None:
@@ -89,19 +104,23 @@ class Verifier:
                 after = path
                 if time.monotonic() - saved > _SAVED_S:
                     self._write_down()
-                    position.save(self._control, self._position(after, began_ns))
+                    position.save(self._control, self._position(after))
                     saved = time.monotonic()
-            self._write_down(whole=not (self._whole or self._filters.active or self._some_are_unknown()))
+            self._write_down()
+            if self._adopter is not None and not (self._whole or self._partial or self._some_are_unknown()):
+                self._adopter.write(whole=True)
         except Interrupted:
             self._write_down(patient=False)
-            position.save(self._control, self._position(after, began_ns))
+            position.save(self._control, self._position(after))
             raise Interrupted(
                 f"stopped by {self._progress.stopping}",
                 f"verified up to {shown(after)}" if after else "nothing was verified yet",
                 "Go on from there: atomsync verify --resume DST",
             ) from None
         except AtomSyncError:
-            position.save(self._control, self._position(after, began_ns))
+            if self._adopter is not None:
+                self._adopter.forget()
+            position.save(self._control, self._position(after))
             raise
         position.forget(self._control)
         return Verification(
@@ -115,11 +134,13 @@ class Verifier:
         read = {
             name: getattr(self._before, name) + getattr(self._examiner, name) for name in ("files", "bytes")
         }
-        adopted = self._before.adopted + (self._adopter.adopted if self._adopter else 0)
-        return Tally(**{**self._counts, **read, "adopted": adopted})
+        if self._adopter is not None:
+            read["adopted"] = self._before.adopted + self._adopter.adopted
+            read["unknown"] = self._counts["unknown"] + self._adopter.lost
+        return Tally(**{**self._counts, **read})
 
-    def _position(self, after: str, began_ns: int) -> Position:
-        return Position(after, began_ns, self._tally(), tuple(self._findings))
+    def _position(self, after: str) -> Position:
+        return Position(after, self._partial, self._tally(), tuple(self._findings))
 
     def _pairs(self, after: bytes) -> Iterator[tuple[str, Known | None, Entry | None]]:
         """Both sides of every path in scope, in order."""
@@ -194,13 +215,13 @@ class Verifier:
         self._skip(path, why)
 
     def _some_are_unknown(self) -> bool:
-        return bool(self._counts["unknown"]) or any(
+        return bool(self._tally().unknown) or any(
             finding.verdict in (CLOSED, RESTLESS) for finding in self._findings
         )
 
-    def _write_down(self, *, whole: bool = False, patient: bool = True) -> None:
+    def _write_down(self, *, patient: bool = True) -> None:
         if self._adopter is not None:
-            self._adopter.write(whole=whole, patient=patient)
+            self._adopter.write(patient=patient)
 
     def _skip(self, path: str, why: str) -> None:
         self._counts[why.replace(" ", "_")] += 1

@@ -13,8 +13,14 @@ from typing import Any
 
 import pytest
 
-from atomsync import push
+from atomsync import open_store, push
+from atomsync.errors import Interrupted
+from atomsync.store.progress import Progress
 from atomsync.sync.difference import diff
+from atomsync.sync.examine import Examiner
+from atomsync.sync.repair import repair
+from atomsync.sync.verify import Verifier, mended
+from atomsync.tree.filters import Filters
 
 Plant = Callable[..., Path]
 T = 1_600_000_000_000_000_000
@@ -166,6 +172,42 @@ def test_a_file_in_place_of_a_directory_gives_way_and_is_kept(
     assert [path.read_bytes() for path in kept] == [b"a file now"]
 
 
+@pytest.mark.parametrize("path", ["a", "d/b", "z", "d/e"])
+def test_what_somebody_changes_behind_the_verification_is_left_to_them(
+    path: str, src: Path, dst: Path
+) -> None:
+    """It may be hours since the path was looked at."""
+    write_keeping_time(dst / "a", b"xx")
+    (dst / "d/b").unlink()
+    (dst / "z").chmod(0o600)
+    (dst / "d/e").chmod(0o700)
+    store, progress = open_store(dst), Progress()
+    with Examiner(store, progress) as examiner:
+        found = Verifier(examiner, Filters(), 100, progress, lambda *_: None).run()
+        if path == "d/e":
+            (dst / path).chmod(0o711)
+        else:
+            (dst / path).write_bytes(b"new work")
+        done = repair(src, store, found.findings, examiner.rows, filters=Filters())
+    assert done.left == {path: "somebody changed it since it was looked at"}
+    assert {*done.repaired} == {"a", "d/b", "z", "d/e"} - {path}
+    if path == "d/e":
+        assert (dst / path).stat().st_mode & 0o777 == 0o711
+    else:
+        assert (dst / path).read_bytes() == b"new work"
+
+
+def test_a_stop_behind_the_unit_says_that_it_was_committed(src: Path, dst: Path, history: Any) -> None:
+    write_keeping_time(dst / "a", b"xx")
+    store, progress = open_store(dst), Progress()
+    with Examiner(store, progress) as examiner:
+        found = Verifier(examiner, Filters(), 100, progress, lambda *_: None).run()
+        done = repair(src, store, found.findings, examiner.rows, filters=Filters())
+        progress.stopping = "SIGINT"
+        with pytest.raises(Interrupted, match=f"unit {history(dst)[-1]} was sealed by then"):
+            mended(examiner, found, done)
+
+
 def test_a_clean_destination_gets_no_unit(src: Path, dst: Path, atomsync: Any, history: Any) -> None:
     before = history(dst)
     done = atomsync("verify", "--repair", src, dst)
@@ -240,3 +282,18 @@ def test_a_block_that_went_bad_below_the_filesystem_is_found_and_mended(
     assert done.returncode == 0, done.stdout + done.stderr
     assert_same_tree(src, point / "dst")
     assert atomsync("verify", point / "dst").returncode == 0
+
+
+def test_below_a_directory_that_was_closed_nothing_is_said_to_be_well(
+    public_dir: Path, plant: Plant, atomsync: Any
+) -> None:
+    src, dst = old(plant(public_dir / "src", {"closed/b": b"b"})), public_dir / "dst"
+    dst.mkdir()
+    os.chown(dst, 65534, 65534)
+    assert atomsync("push", src, dst, user=65534).returncode == 0
+    plant(dst / "closed", {"extra": b""})
+    (dst / "closed").chmod(0o300)
+    done = atomsync("verify", "--repair", src, dst, user=65534)
+    assert "now: closed 1" in done.stdout
+    assert done.returncode == 13
+    assert atomsync("verify", dst, user=65534).returncode == 41

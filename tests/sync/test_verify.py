@@ -260,11 +260,12 @@ def test_patterns_leave_paths_out_on_both_sides(dst: Path, plant: Plant) -> None
 
 
 # -- made known
-def adopting(dst: Path, *lines: str) -> Verification:
-    store, progress = open_store(dst, timeout=0), Progress()
+def adopting(dst: Path, *lines: str, progress: Progress | None = None, resume: bool = False) -> Verification:
+    store, progress = open_store(dst, timeout=0), progress or Progress()
     with Examiner(store, progress) as examiner:
         adopter = Adopter(store, progress)
-        return Verifier(examiner, Filters(lines), 100, progress, lambda *_: None, adopter).run()
+        verifier = Verifier(examiner, Filters(lines), 100, progress, lambda *_: None, adopter)
+        return verifier.run(resume=resume)
 
 
 def test_what_has_no_digest_gets_one_and_can_rot_from_then_on(
@@ -296,6 +297,19 @@ def test_a_lost_manifest_is_whole_again_when_all_was_adopted(tmp_path: Path, src
     assert adopting(dst).tally.adopted == 1
     (dst / "newer").write_bytes(b"")
     assert told(verify(dst)) == [("extra", "newer")]
+
+
+@pytest.mark.parametrize(("patterns", "unknown"), [([], 2), (["mine"], 1)], ids=["locked", "left out"])
+def test_what_a_stopped_adoption_did_not_write_down_is_not_taken_for_new(
+    patterns: list[str], unknown: int, dst: Path, plant: Plant
+) -> None:
+    plant(dst, {"mine": b"", "other": b""})
+    (dst / ".atomsync/manifest.sqlite").unlink()
+    assert verify(dst).tally.unknown == 2
+    with contextlib.nullcontext() if patterns else open_store(dst).session(), pytest.raises(Interrupted):
+        adopting(dst, *patterns, progress=Stops(4 + unknown))  # with these two, but for what is left out
+    assert adopting(dst, resume=True).resumed == "other"
+    assert (verify(dst).findings, verify(dst).tally.unknown) == ((), unknown)
 
 
 def test_what_drifted_is_not_adopted(tmp_path: Path, src: Path, plant: Plant) -> None:
@@ -473,6 +487,25 @@ def test_a_stopped_verification_goes_on_behind_its_last_path(after: int, dst: Pa
     assert rest.tally.paths == 8
     assert not (dst / ".atomsync/verified").exists()
     assert verify(dst, resume=True).resumed is None
+
+
+def test_what_was_found_before_the_stop_and_mended_since_is_not_told_again(src: Path, dst: Path) -> None:
+    rot(dst / "a")
+    rot(dst / "a.txt")
+    with pytest.raises(Interrupted):
+        verify(dst, progress=Stops(3))
+    (src / "a").write_bytes(b"newer")
+    push(src, dst)
+    assert told(verify(dst, resume=True)) == [("rot", "a.txt")]
+
+
+def test_a_stop_while_it_looks_once_more_forgets_nothing(dst: Path) -> None:
+    rot(dst / "a")
+    rot(dst / "a.txt")
+    for files in (3, 1):
+        with pytest.raises(Interrupted):
+            verify(dst, progress=Stops(files), resume=True)
+    assert told(verify(dst, resume=True)) == [("rot", "a"), ("rot", "a.txt")]
 
 
 @pytest.mark.parametrize(
