@@ -25,8 +25,8 @@ from atomsync.fs.disk import Stat
 from atomsync.plan.step import META, Step
 from atomsync.store.control import SLOTS, VIEW, Control
 from atomsync.store.drift import drifted
-from atomsync.store.removal import remove_tree
-from atomsync.store.staging import Stage, locations
+from atomsync.store.removal import IN_USE, left_if_in_use, remove_tree
+from atomsync.store.staging import Stage, locations, retire_as_waste
 from atomsync.tree.entry import DIR, LINK
 from atomsync.tree.path import CONTROL_NAME, is_reserved, joined, parent_of, shown, upwards
 from atomsync.tree.racy import COARSE_TICK_NS, TICK_NS, may_be_racy
@@ -52,9 +52,8 @@ def laid_out(control: Control, stage: Stage, steps: Sequence[Step]) -> Iterator[
     Raises OSError, StaleEntry if the destination is no longer what the steps expect, and at the end
     CheckFailed if a staged file was changed meanwhile. Needs the store's lock.
     """
-    disk = control.disk
-    remove_tree(disk, control.fd, VIEW)
-    disk.mkdir(control.fd, VIEW)
+    remove_view(control)
+    control.disk.mkdir(control.fd, VIEW)
     removed = False
     try:
         layout = _Layout(control, stage)
@@ -69,12 +68,24 @@ def laid_out(control: Control, stage: Stage, steps: Sequence[Step]) -> Iterator[
                     f"{shown(file.path)} is not as it was staged",
                     "Nothing was committed. A check must not write to files of the view; it may add others.",
                 )
-        remove_tree(disk, control.fd, VIEW)
+        remove_view(control)
         removed = True
     finally:
         if not removed:
             with contextlib.suppress(OSError):  # then recovery removes it
-                remove_tree(disk, control.fd, VIEW)
+                remove_view(control)
+
+
+def remove_view(control: Control) -> None:
+    """Delete the view, if there is one. To one who was left behind by a check, and still adds to it, it is
+    left as waste."""
+    try:
+        remove_tree(control.disk, control.fd, VIEW)
+    except OSError as error:
+        if error.errno not in IN_USE:
+            raise
+        with left_if_in_use():
+            retire_as_waste(control, VIEW)
 
 
 class _Layout:
