@@ -457,7 +457,7 @@ def test_a_check_that_outlives_us_and_adds_to_the_view_is_not_in_the_way_of_reco
     wait_until(lambda: atomsync("gc", dst).returncode == 0 and not os.listdir(dst / ".atomsync" / "retired"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_a_check_runs_ends_it_and_rolls_back(
     atomsync: Cli, src: Path, dst: Path, tmp_path: Path, wait_until: Wait, number: signal.Signals
 ) -> None:
