@@ -189,6 +189,20 @@ def test_what_is_sealed_is_looked_at_and_changes_no_more(make: Make) -> None:
     assert "more" not in world.tree().names
 
 
+def test_whoever_keeps_what_was_sealed_has_no_view_of_it_later(make: Make) -> None:
+    world = make(BEFORE)
+    store, kept = world.store(), []
+
+    @store.listens_for("after_seal")
+    def listener(unit: UnitOfWork, sealed: Sealed) -> None:
+        kept.append(sealed)
+
+    with store.begin() as unit:
+        unit.write("changes", b"new")
+    with pytest.raises(UnitStateError, match="its listeners are through"), kept[0].preview():
+        raise AssertionError("by now its session's descriptors may be anybody's")
+
+
 @pytest.mark.parametrize("end", ["commit", "prepare"])
 def test_a_veto_after_the_seal_rolls_the_whole_unit_back(make: Make, end: str) -> None:
     world = make(BEFORE)
