@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a wish: work goes on to the next point at which stopping is free.
+"""SIGINT, SIGTERM and SIGHUP as a wish: work goes on to the next point at which stopping is free.
 
 SIGUSR2, and SIGINFO (Ctrl-T) where there is one, as a question: how far is it?
 """
@@ -25,8 +25,13 @@ def stopping(progress: _P) -> Iterator[_P]:
     def stop(number: int, _frame: object) -> None:
         progress.stopping = signal.Signals(number).name
 
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
+        numbers.append(
+            signal.SIGHUP
+        )  # a hook has a session of its own, and hears of no terminal that is closed
     with answering(progress):
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, stop) for number in numbers}
         try:
             yield progress
         finally:

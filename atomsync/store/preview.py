@@ -16,7 +16,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from atomsync.errors import CheckFailed, DestinationLimit
@@ -25,8 +25,8 @@ from atomsync.fs.disk import Stat
 from atomsync.plan.step import META, Step
 from atomsync.store.control import SLOTS, VIEW, Control
 from atomsync.store.drift import drifted
-from atomsync.store.removal import remove_tree
-from atomsync.store.staging import Stage, locations
+from atomsync.store.removal import IN_USE, left_if_in_use, remove_tree
+from atomsync.store.staging import Stage, locations, retire_as_waste
 from atomsync.tree.entry import DIR, LINK
 from atomsync.tree.path import CONTROL_NAME, is_reserved, joined, parent_of, shown, upwards
 from atomsync.tree.racy import COARSE_TICK_NS, TICK_NS, may_be_racy
@@ -46,18 +46,19 @@ class _Shared(NamedTuple):
 
 
 @contextlib.contextmanager
-def laid_out(control: Control, stage: Stage, steps: Sequence[Step]) -> Iterator[str]:
+def laid_out(
+    control: Control, stage: Stage, steps: Sequence[Step], check: Callable[[], None]
+) -> Iterator[str]:
     """The absolute path of the view of a unit with these sealed ``steps``, for the time of a ``with``.
 
-    Raises OSError, StaleEntry if the destination is no longer what the steps expect, and at the end
-    CheckFailed if a staged file was changed meanwhile. Needs the store's lock.
+    ``check`` is asked as it is made. Raises OSError, StaleEntry if the destination is no longer what the
+    steps expect, and at the end CheckFailed if a staged file was changed meanwhile. Needs the store's lock.
     """
-    disk = control.disk
-    remove_tree(disk, control.fd, VIEW)
-    disk.mkdir(control.fd, VIEW)
+    remove_view(control)
+    control.disk.mkdir(control.fd, VIEW)
     removed = False
     try:
-        layout = _Layout(control, stage)
+        layout = _Layout(control, stage, check)
         layout.fill(steps)
         shared = layout.shared()
         _wait_out_the_tick(shared)
@@ -69,19 +70,31 @@ def laid_out(control: Control, stage: Stage, steps: Sequence[Step]) -> Iterator[
                     f"{shown(file.path)} is not as it was staged",
                     "Nothing was committed. A check must not write to files of the view; it may add others.",
                 )
-        remove_tree(disk, control.fd, VIEW)
+        remove_view(control)
         removed = True
     finally:
         if not removed:
             with contextlib.suppress(OSError):  # then recovery removes it
-                remove_tree(disk, control.fd, VIEW)
+                remove_view(control)
+
+
+def remove_view(control: Control) -> None:
+    """Delete the view, if there is one. To one who was left behind by a check, and still adds to it, it is
+    left as waste."""
+    try:
+        remove_tree(control.disk, control.fd, VIEW)
+    except OSError as error:
+        if error.errno not in IN_USE:
+            raise
+        with left_if_in_use():
+            retire_as_waste(control, VIEW)
 
 
 class _Layout:
     """Makes the view from the destination and the stage."""
 
-    def __init__(self, control: Control, stage: Stage) -> None:
-        self.control, self.stage, self.disk = control, stage, control.disk
+    def __init__(self, control: Control, stage: Stage, check: Callable[[], None]) -> None:
+        self.control, self.stage, self.disk, self._check = control, stage, control.disk, check
         self.destination = os.path.realpath(control.where)
         self.control_path = (
             os.path.realpath(control.state_dir)
@@ -122,17 +135,19 @@ class _Layout:
         try:
             here, there = view.at(directory), tree.at(directory)
             for name, found in disk.scandir(there):
+                self._check()
                 path = joined(directory, name)
                 if path in changed or is_reserved(name):
                     continue
-                if stat.S_ISLNK(found.st_mode):
-                    self._symlink(disk.readlink(there, name), here, name)
-                elif path in own:
-                    self._mkdir(here, name, modes.get(path, _mode(found)))
-                elif stat.S_ISDIR(found.st_mode):
-                    self._symlink(os.path.join(self.destination, path), here, name)
-                else:
-                    self._link(there, name, here, os.path.join(self.destination, path))
+                with contextlib.suppress(FileNotFoundError):  # somebody's scratch file, gone meanwhile
+                    if stat.S_ISLNK(found.st_mode):
+                        self._symlink(disk.readlink(there, name), here, name)
+                    elif path in own:
+                        self._mkdir(here, name, modes.get(path, _mode(found)))
+                    elif stat.S_ISDIR(found.st_mode):
+                        self._symlink(os.path.join(self.destination, path), here, name)
+                    else:
+                        self._link(there, name, here, os.path.join(self.destination, path))
         except OSError as error:
             if error.errno not in _GONE:
                 raise
@@ -140,6 +155,7 @@ class _Layout:
 
     def _add_staged(self, view: Cursor, steps: Sequence[Step]) -> None:
         for path, (location, entry) in locations(steps):
+            self._check()
             here, name = view.split(path)
             if entry.kind == DIR:
                 self._mkdir(here, name, entry.mode)

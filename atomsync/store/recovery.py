@@ -13,13 +13,14 @@ from atomsync.plan.step import CREATE, REPLACE
 from atomsync.store.abandoned import discard_abandoned
 from atomsync.store.barrier import FULL, swaps_are_durable
 from atomsync.store.conflicts import Conflict
-from atomsync.store.control import JOURNAL, PROBE, RETIRED, SLOTS, UNIT, VIEW, Control
+from atomsync.store.control import JOURNAL, PROBE, RETIRED, SLOTS, UNIT, Control
 from atomsync.store.decision import ABORT, COMMIT, read_decision, write_decision
 from atomsync.store.forward import roll_forward
 from atomsync.store.history import read_journal, retire_to_history
 from atomsync.store.journal import Journal
 from atomsync.store.letting_go import let_go
 from atomsync.store.prepared import Resolver, Settled, settle_prepared
+from atomsync.store.preview import remove_view
 from atomsync.store.removal import remove_tree
 from atomsync.store.retention import empty_retired
 from atomsync.store.seal import look_at
@@ -52,8 +53,8 @@ def recover(control: Control, resolver: Resolver | None = None, *, but: str = ""
     ``but`` is a prepared unit that the caller is about to decide about. Raises JournalError and touches
     nothing if in doubt, and whatever ``resolver`` raises.
     """
-    for scratch in (PROBE, VIEW):
-        remove_tree(control.disk, control.fd, scratch)
+    remove_tree(control.disk, control.fd, PROBE)
+    remove_view(control)
     found = _recover(control)
     if discard_abandoned(control) and found.action == CLEAN:
         found = Recovery(DISCARDED, "", _STAGED)

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import stat
+from collections.abc import Iterator
 
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
+
+IN_USE = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}
+
+
+@contextlib.contextmanager
+def left_if_in_use() -> Iterator[None]:
+    """For the time of a ``with``: what another process adds to, or takes from, as it is deleted, stays."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in IN_USE:
+            raise
 
 
 def remove_tree(disk: Disk, at: int, name: str) -> None:

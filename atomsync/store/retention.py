@@ -18,7 +18,7 @@ from atomsync.plan.step import META, Step
 from atomsync.store.conflicts import keep_aside
 from atomsync.store.control import GIVEN_UP, HISTORY, RETIRED, SLOTS, Control
 from atomsync.store.history import read_journal, units
-from atomsync.store.removal import remove_tree
+from atomsync.store.removal import left_if_in_use, remove_tree
 from atomsync.tree.entry import DIR, Entry, look, same_object
 from atomsync.tree.path import joined
 from atomsync.tree.scan import subtree
@@ -90,7 +90,8 @@ def empty_retired(control: Control) -> None:
     """Delete what may be deleted."""
     with control.opened(RETIRED, make=True) as retired:
         for name, _ in control.disk.scandir(retired):
-            remove_tree(control.disk, retired, name)
+            with left_if_in_use():
+                remove_tree(control.disk, retired, name)
 
 
 def usage(control: Control, unit_id: str, known: Known) -> Usage:

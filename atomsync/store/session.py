@@ -241,7 +241,8 @@ class Session:
         with contextlib.ExitStack() as stack:
             what = f"cannot show what unit {sealed.header.id} makes of {shown(self.store.path)}"
             with reported(what):
-                path = stack.enter_context(laid_out(self.control, self.stage, sealed.steps))
+                view = laid_out(self.control, self.stage, sealed.steps, self.progress.check)
+                path = stack.enter_context(view)
             yield path
             with reported(what):
                 stack.close()

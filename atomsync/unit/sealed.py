@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
+from atomsync.errors import UnitStateError
 from atomsync.plan.change import Change
 from atomsync.store.commit import counts
 from atomsync.store.seal import SealedUnit
@@ -17,6 +18,7 @@ class Sealed:
     def __init__(self, session: Session, sealed: SealedUnit, changes: Mapping[str, Change]) -> None:
         self.id = sealed.header.id
         self._session, self._sealed, self._changes = session, sealed, changes
+        self.is_over = False
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -34,4 +36,6 @@ class Sealed:
         Only our own user may enter. What is in it is shared with the stage and the destination: it is for
         reading. Raises CheckFailed at the end if a staged file was changed, which fails the unit.
         """
+        if self.is_over:
+            raise UnitStateError(f"cannot show unit {self.id} as sealed", "its listeners are through")
         return self._session.preview(self._sealed)

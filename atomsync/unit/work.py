@@ -298,7 +298,11 @@ class UnitOfWork(Changing):
                 coordinator=coordinator,
                 about=self.about,
             )
-            self._tell(events.AFTER_SEAL, Sealed(session, sealed, self._books.changes))
+            shown_to = Sealed(session, sealed, self._books.changes)
+            try:
+                self._tell(events.AFTER_SEAL, shown_to)
+            finally:
+                shown_to.is_over = True
             if verb == COMMIT:
                 try:
                     return session.commit(sealed)

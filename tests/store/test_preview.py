@@ -11,8 +11,17 @@ from typing import Any
 import pytest
 
 from atomsync import open_store
-from atomsync.errors import AtomSyncError, CheckFailed, DestinationLimit, InDoubt, StaleEntry, UnitStateError
+from atomsync.errors import (
+    AtomSyncError,
+    CheckFailed,
+    DestinationLimit,
+    InDoubt,
+    Interrupted,
+    StaleEntry,
+    UnitStateError,
+)
 from atomsync.fs.posix import PosixDisk
+from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, FINISHED, ROLLED_BACK
 from atomsync.testing import (
     Dir,
@@ -189,6 +198,20 @@ def test_what_is_sealed_is_looked_at_and_changes_no_more(make: Make) -> None:
     assert "more" not in world.tree().names
 
 
+def test_whoever_keeps_what_was_sealed_has_no_view_of_it_later(make: Make) -> None:
+    world = make(BEFORE)
+    store, kept = world.store(), []
+
+    @store.listens_for("after_seal")
+    def listener(unit: UnitOfWork, sealed: Sealed) -> None:
+        kept.append(sealed)
+
+    with store.begin() as unit:
+        unit.write("changes", b"new")
+    with pytest.raises(UnitStateError, match="its listeners are through"), kept[0].preview():
+        raise AssertionError("by now its session's descriptors may be anybody's")
+
+
 @pytest.mark.parametrize("end", ["commit", "prepare"])
 def test_a_veto_after_the_seal_rolls_the_whole_unit_back(make: Make, end: str) -> None:
     world = make(BEFORE)
@@ -225,6 +248,40 @@ def test_a_directory_that_another_writer_takes_away_is_drift(tmp_path: Path) -> 
 
     with pytest.raises(StaleEntry, match="touched"), store.begin() as unit:
         unit.write("touched/new", b"x")
+
+
+def test_a_scratch_file_of_somebody_that_goes_while_the_view_is_made_is_none_of_the_units(
+    tmp_path: Path,
+) -> None:
+    class Busy(PosixDisk):
+        def link(self, at: int, name: str, to: int, new_name: str) -> None:
+            if name == "beside":
+                os.unlink(name, dir_fd=at)
+            super().link(at, name, to, new_name)
+
+    world = World.made(Busy(), str(tmp_path), BEFORE)
+    store, seen = world.store(), []
+    previewed(store, lambda path: seen.append(sorted(os.listdir(f"{path}/touched"))))
+    with store.begin() as unit:
+        unit.write("touched/new", b"x")
+    assert seen == [["asleep", "gone", "new"]]
+
+
+def test_whoever_stops_a_unit_need_not_wait_for_its_view(make: Make) -> None:
+    world = make(BEFORE)
+    store, progress = world.store(), Progress()
+
+    @store.listens_for("after_seal")
+    def listener(unit: UnitOfWork, sealed: Sealed) -> None:
+        progress.stopping = "SIGTERM"
+        with sealed.preview():
+            raise AssertionError("it should have been stopped")
+
+    with UnitOfWork(store, progress=progress) as unit:
+        unit.write("changes", b"new")
+        with pytest.raises(Interrupted):
+            unit.commit()
+    assert not {"view", "unit"} & set(world.control_names())
 
 
 def test_a_kill_at_any_verb_of_a_push_that_is_previewed_leaves_old_or_new(simulate: Make) -> None:

@@ -392,7 +392,72 @@ def test_what_a_check_leaves_running_is_not_waited_for_and_ended(
     wait_until(lambda: not lives(number_in(pid)))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+_WRITER = """
+import os, sys, time
+busy, stop, far = sys.argv[1:]
+if far and os.fork():
+    while not os.path.exists(busy): time.sleep(0.01)
+    sys.exit()
+if far:
+    os.setsid()
+    for fd in range(3): os.close(fd)
+number = 0
+while not os.path.exists(stop):
+    number += 1
+    for name in (f"x{number}", f"a/x{number}"):
+        try: open(name, "w").close()
+        except OSError: pass
+    if number == 300: open(busy, "w").close()
+"""
+
+
+def writer(tmp_path: Path, *, far: bool) -> tuple[str, Path, Path]:
+    """The line of a process that never stops adding to its directory, the file it makes when it is under
+    way, and the file that ends it. ``far``: it gets out of reach."""
+    busy, stop = tmp_path / "busy", tmp_path / "stop"
+    return (
+        shlex.join([*shlex.split(script(tmp_path, _WRITER)), str(busy), str(stop), "far" * far]),
+        busy,
+        stop,
+    )
+
+
+def test_one_who_is_left_behind_and_adds_to_the_view_is_in_nobodys_way(
+    atomsync: Cli, src: Path, dst: Path, tmp_path: Path, assert_same_tree: Same
+) -> None:
+    line, _, stop = writer(tmp_path, far=True)
+    try:
+        done = atomsync("push", "--check", line, src, dst)
+        assert (done.returncode, done.stderr) == (0, "")
+        (src / "a" / "f").write_bytes(b"22")
+        assert atomsync("push", src, dst).returncode == 0
+        assert "view" not in names(dst)
+    finally:
+        stop.touch()
+    assert_same_tree(src, dst)
+
+
+def test_a_check_that_outlives_us_and_adds_to_the_view_is_not_in_the_way_of_recovery(
+    atomsync: Cli, src: Path, dst: Path, tmp_path: Path, wait_until: Wait, assert_same_tree: Same
+) -> None:
+    atomsync("push", src, dst)
+    (src / "a" / "f").write_bytes(b"22")
+    line, busy, stop = writer(tmp_path, far=False)
+    process = atomsync.start("push", "--check", line, src, dst)
+    try:
+        wait_until(busy.exists)
+        process.kill()
+        process.wait()
+        done = atomsync("push", src, dst)
+        assert done.returncode == 0, done.stderr
+        assert "was rolled back" in done.stderr
+    finally:
+        stop.touch()
+    assert_same_tree(src, dst)
+    wait_until(lambda: atomsync("gc", dst).returncode == 0 and not os.listdir(dst / ".atomsync" / "retired"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_a_check_runs_ends_it_and_rolls_back(
     atomsync: Cli, src: Path, dst: Path, tmp_path: Path, wait_until: Wait, number: signal.Signals
 ) -> None:
