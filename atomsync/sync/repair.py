@@ -172,7 +172,7 @@ def repair(
 
 def _was_edited(finding: Finding, now: Entry | None) -> bool:
     """Whether what is there is not what was found, and may be somebody's new work."""
-    if now is None or finding.differs == (CONTENT,) and finding.found is None:
+    if now is None or (finding.differs == (CONTENT,) and finding.found is None):
         return False  # what cannot be read was not looked at
     return finding.found is None or bool(drift_of(finding.found, now))
 

@@ -15,8 +15,8 @@ class Safety(NamedTuple):
     """``limit``: how much of the destination one unit may take away; ``even_all``: all of it, too, if the
     source is empty. ``on_drift``: what to do where somebody else changed the destination since the last unit:
     "overwrite", "refuse" or "keep". ``agreed`` is shown the changes whenever the trees were compared, before
-    anything is staged; it raises if they are not what the caller agreed to. ``lost``: paths in the source where
-    a filesystem was mounted, and is not."""
+    anything is staged; it raises if they are not what the caller agreed to. ``lost``: paths in the source
+    where a filesystem was mounted, and is not."""
 
     limit: Limit = DEFAULT
     on_drift: str = OVERWRITE
