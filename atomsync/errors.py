@@ -176,8 +176,8 @@ class NoSpace(AtomSyncError):
 
 
 class JournalError(AtomSyncError):
-    """The journal of an unfinished unit cannot be trusted: a person must look; nothing was touched. Or that of a
-    finished one, which has to be read for an undo, cannot be."""
+    """The journal of an unfinished unit cannot be trusted: a person must look; nothing was touched. Or that
+    of a finished one, which has to be read for an undo, cannot be."""
 
     exit_status, code = 46, "journal"
 

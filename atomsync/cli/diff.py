@@ -7,9 +7,9 @@ import click
 from atomsync.cli import records, render, render_scrub
 from atomsync.cli.options import (
     PairCommand,
-    fidelity_options,
     json_option,
     pattern_lines,
+    quiet_option,
     scope_options,
     state_dir_option,
 )
@@ -32,9 +32,8 @@ DIFFERENT = 1
 @click.argument("dst", metavar="DST")
 @click.option("--content", is_flag=True, help="Compare what is in files instead of size and mtime.")
 @scope_options
-@fidelity_options
 @state_dir_option
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit status tells.")
+@quiet_option
 @json_option
 @click.pass_context
 def command(

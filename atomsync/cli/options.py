@@ -76,6 +76,12 @@ def json_option(command: Any) -> Any:
     return with_options(command, (OUTPUT, option))
 
 
+def quiet_option(command: Any) -> Any:
+    """``-q`` of what only looks."""
+    option = click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit status tells.")
+    return with_options(command, (OUTPUT, option))
+
+
 def output_options(command: Any) -> Any:
     """``-v``, ``-q`` and ``--json`` of what commits units. ``verbose`` counts: with 1 each changed path has a
     line, with 2 also its reason, and what was left as it is has one."""
@@ -278,13 +284,9 @@ def pattern_options(command: Any) -> Any:
 
 
 def scope_options(command: Any) -> Any:
-    """Which paths of SRC are in scope; for a ``PairCommand``."""
-    return with_options(command, (*_PATTERNS, *_SOURCE))
-
-
-def fidelity_options(command: Any) -> Any:
-    """What of a file counts besides what always does; a part of ``pair_options``."""
-    return with_options(command, ("What is compared", *_ARCHIVE, *_LINKS, *_ATTRIBUTES))
+    """Which paths of SRC are in scope, and what of them counts; for a ``PairCommand``."""
+    options = *_PATTERNS, *_SOURCE, *_ARCHIVE, *_LINKS, *_ATTRIBUTES
+    return with_options(command, ("What is compared", *options))
 
 
 def mending_options(command: Any) -> Any:

@@ -15,6 +15,7 @@ from atomsync.cli.options import (
     mending_options,
     pattern_lines,
     pattern_options,
+    quiet_option,
     state_dir_option,
 )
 from atomsync.cli.push import progress_of
@@ -61,8 +62,7 @@ def _output_options(command: Any) -> Any:
     verbose = click.option(
         "-v", "--verbose", is_flag=True, help="Also one line for each path that is not judged."
     )
-    quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit status tells.")
-    return with_options(command, (OUTPUT, verbose, quiet))
+    return with_options(quiet_option(command), (OUTPUT, verbose))
 
 
 @click.command(

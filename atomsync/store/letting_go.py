@@ -4,8 +4,8 @@ It went back by a second name; whoever writes into the file would write into the
 one is dropped, behind the commit point and before the unit retires: a crash between the two leaves the rest
 to recovery, which does the same.
 
-A name that may not be dropped stays, as a power cut may leave one: that does less harm than a store that never
-gets beyond it.
+A name that may not be dropped stays, as a power cut may leave one: that does less harm than a store that
+never gets beyond it.
 """
 
 from __future__ import annotations

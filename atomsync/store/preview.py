@@ -26,7 +26,8 @@ from atomsync.plan.step import META, Step
 from atomsync.store.control import SLOTS, VIEW, Control
 from atomsync.store.drift import drifted
 from atomsync.store.removal import IN_USE, left_if_in_use, remove_tree
-from atomsync.store.staging import Stage, locations, retire_as_waste
+from atomsync.store.staging import Stage, locations
+from atomsync.store.waste import retire_as_waste
 from atomsync.tree.entry import DIR, LINK
 from atomsync.tree.path import CONTROL_NAME, is_reserved, joined, parent_of, shown, upwards
 from atomsync.tree.racy import COARSE_TICK_NS, TICK_NS, may_be_racy

@@ -52,7 +52,7 @@ def mended(examiner: Examiner, found: Verification, repair: Repair) -> Verificat
 
 
 def _once_more(examiner: Examiner, findings: Iterable[Finding]) -> Iterator[Finding]:
-    """What is still to be said of them now. Below a closed directory nobody has looked, whatever it is now."""
+    """What is still to be said of them now. Below a closed directory nobody has looked, whatever it is."""
     for finding in findings:
         is_closed = finding.verdict == CLOSED and finding.known is None
         if (now := finding if is_closed else examiner.judge(finding.path)) is not None:
