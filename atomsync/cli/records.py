@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atomsync.cli.render import tally
 from atomsync.errors import AtomSyncError
@@ -15,13 +15,15 @@ from atomsync.follow.watching import Coverage, WatchStatus
 from atomsync.store.progress import Done
 from atomsync.store.recovery import CLEAN, Recovery
 from atomsync.store.status import Status
-from atomsync.sync.difference import Differences
 from atomsync.sync.facts import SCHEMA, change_facts, receipt_facts
-from atomsync.sync.findings import Finding
 from atomsync.sync.judging import VERDICTS
-from atomsync.sync.repair import Repair
 from atomsync.sync.report import Report
-from atomsync.sync.verify import Verification, counts_of
+
+if TYPE_CHECKING:  # a push has no use for them, and they cost a third of its start
+    from atomsync.sync.difference import Differences
+    from atomsync.sync.findings import Finding
+    from atomsync.sync.repair import Repair
+    from atomsync.sync.verify import Verification
 
 _OWN_NAMES = ("coverage", "held", "set-aside", "missed")  # the rest of what a watch tells is called watch-...
 
@@ -175,6 +177,8 @@ def verification(found: Verification) -> Iterator[str]:
             differs=list(finding.differs),
             note=finding.note,
         )
+    from atomsync.sync.verify import counts_of
+
     counts = counts_of(found)
     yield _line(
         "verified",
@@ -191,6 +195,8 @@ def repair(done: Repair, after: Verification) -> Iterator[str]:
         yield _line("repaired", path=path)
     for path, why in sorted(done.left.items()):
         yield _line("not-repaired", path=path, why=why)
+    from atomsync.sync.verify import counts_of
+
     counts = counts_of(after)
     yield _line(
         "repair",

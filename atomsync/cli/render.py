@@ -114,7 +114,7 @@ def _of_drift(report: Report) -> str:
         return f"{what}; left as they are"
     if report.receipt is None:
         return f"{what}, which this would overwrite"
-    return f"{what}; what was there is in the history of unit {report.receipt.unit_id}"
+    return f"{what}; unit {report.receipt.unit_id} has what was there, as long as the history goes back"
 
 
 def left_out(found: Mapping[str, str]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from atomsync.errors import UsageError
 from atomsync.tree.path import shown
 
-_TEXT = re.compile(r"(\d+)|(\d+(?:\.\d+)?)\s*%")
+_TEXT = re.compile(r"(\d{1,18})|(\d+(?:\.\d+)?)\s*%")
 
 
 class Limit(NamedTuple):

@@ -25,6 +25,7 @@ from atomsync.sync.safety import Safety
 from atomsync.sync.settle import FAIL, Settled, settle
 from atomsync.sync.touch import check_touch
 from atomsync.tree.filters import Filters
+from atomsync.tree.path import upwards
 from atomsync.unit.store import open_store
 from atomsync.unit.work import UnitOfWork
 
@@ -133,7 +134,14 @@ def push(
 def later(patterns: Iterable[str]) -> Callable[[str], bool] | None:
     """Whether a path matches one of these gitignore patterns; None if there are none."""
     filters = Filters(patterns)
-    return functools.partial(filters.excludes, is_dir=False) if filters.active else None
+    return functools.partial(_matches, filters) if filters.active else None
+
+
+def _matches(filters: Filters, path: str) -> bool:
+    """Of a path it is not known what it is; all that is in a directory that matches does, as for git."""
+    return filters.excludes(path, is_dir=False) or any(
+        filters.excludes(above, is_dir=True) for above in upwards(path) if above
+    )
 
 
 def followed(report: Report, hooks: Hooks, place: Place, store: BaseStore, progress: Progress) -> Report:

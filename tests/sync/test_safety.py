@@ -612,7 +612,7 @@ def test_the_command_tells_of_drift_to_people_and_to_programs(
     done = atomsync("push", "--delete", src, dst)
     assert done.returncode == 0
     assert "drift: somebody else changed 4 paths here since the last unit" in done.stderr
-    assert "what was there is in the history of unit" in done.stderr
+    assert "has what was there, as long as the history goes back" in done.stderr
 
 
 def test_the_command_refuses_a_mass_removal_with_its_own_status(
@@ -670,6 +670,23 @@ def test_a_file_that_comes_last_may_be_a_new_one(tmp_path: Path, dst: Path, plan
     report = push(src, dst, last=["0-ready"])
     assert report.receipt is not None
     assert order_of(dst, report.receipt.unit_id) == ["replace a", "create 0-ready"]
+
+
+def test_all_in_a_directory_that_is_to_come_last_comes_last_and_so_does_the_directory(
+    tmp_path: Path, dst: Path, plant: Plant
+) -> None:
+    src = plant(tmp_path / "site", {"live/a": b"1", "z": b"1"})
+    push(src, dst)
+    plant(src, {"live/a": b"22", "live/b": b"1", "a/live/b": b"1", "z": b"22", "z-live": b"1"})
+    report = push(src, dst, last=["live/"])
+    assert report.receipt is not None
+    assert order_of(dst, report.receipt.unit_id) == [
+        "create a",
+        "create z-live",
+        "replace z",
+        "replace live/a",
+        "create live/b",
+    ]
 
 
 def test_a_pattern_that_is_none_is_refused_before_anything_else(src: Path, dst: Path) -> None:
