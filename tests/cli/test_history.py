@@ -172,6 +172,15 @@ def test_an_undo_in_the_way_of_others_is_refused_with_a_list(dst: Path, atomsync
     assert files(dst)["index.html"] == b"mended by hand"
 
 
+def test_to_go_back_gives_up_nothing_of_what_one_could_go_back_to(dst: Path, atomsync: Any) -> None:
+    for _ in range(2):
+        assert atomsync("undo", dst).returncode == 0
+        assert atomsync("restore", "--to", "@~1", dst).returncode == 0
+    assert len(units(dst, atomsync)) == 7
+    assert atomsync("undo", "--keep", "2", dst).returncode == 0
+    assert len(units(dst, atomsync)) == 2
+
+
 def test_a_program_reads_an_undo(dst: Path, atomsync: Any) -> None:
     last, *_ = units(dst, atomsync)
     *changes, plan = objects(atomsync("undo", "-n", "--json", dst))
