@@ -20,7 +20,7 @@ from atomsync.store.control import GIVEN_UP, HISTORY, RETIRED, SLOTS, Control
 from atomsync.store.history import read_journal, units
 from atomsync.store.removal import left_if_in_use, remove_tree
 from atomsync.tree.entry import DIR, Entry, look, same_object
-from atomsync.tree.path import joined
+from atomsync.tree.path import joined, shown
 from atomsync.tree.scan import subtree
 
 _BLOCK_BYTES = 512  # what st_blocks counts
@@ -82,16 +82,21 @@ def give_up(control: Control, unit_ids: Collection[str]) -> list[str]:
         warnings += _rescue_late_writes(control, unit_id)
         with control.opened(HISTORY) as history, control.opened(RETIRED, make=True) as retired:
             control.disk.replace(history, unit_id, retired, unit_id)
-    empty_retired(control)
-    return warnings
+    return warnings + empty_retired(control)
 
 
-def empty_retired(control: Control) -> None:
-    """Delete what may be deleted."""
+def empty_retired(control: Control) -> list[str]:
+    """Delete what may be deleted; returns warnings about the rest, which waits there for the next time."""
+    warnings = []
     with control.opened(RETIRED, make=True) as retired:
         for name, _ in control.disk.scandir(retired):
-            with left_if_in_use():
-                remove_tree(control.disk, retired, name)
+            try:
+                with left_if_in_use():
+                    remove_tree(control.disk, retired, name)
+            except PermissionError as error:  # an immutable file came with its directory
+                why = f"{shown(str(error.filename))}: {error.strerror}"
+                warnings.append(f"{RETIRED}/{name} is waste that cannot be deleted ({why})")
+    return warnings
 
 
 def usage(control: Control, unit_id: str, known: Known) -> Usage:
