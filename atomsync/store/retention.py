@@ -8,6 +8,7 @@ open may have written to it since: such a file is moved to ``conflicts/`` instea
 from __future__ import annotations
 
 import stat
+from collections import Counter
 from collections.abc import Collection, MutableMapping
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ _BLOCK_BYTES = 512  # what st_blocks counts
 
 
 class Usage(NamedTuple):
-    """What would be free if a unit were given up: of files only those that have no other name."""
+    """What would be free if a unit were given up: of files only those that have no name elsewhere."""
 
     bytes: int = 0
     inodes: int = 0
@@ -114,13 +115,15 @@ def usage(control: Control, unit_id: str, known: Known) -> Usage:
 
 def _occupied(disk: Disk, top: int) -> Usage:
     blocks = inodes = 0
+    names: Counter[int] = Counter()
     with Cursor(disk, top) as cursor:
         pending = [""]
         while pending:
             path = pending.pop()
             for name, found in disk.scandir(cursor.at(path)):
                 is_dir = stat.S_ISDIR(found.st_mode)
-                if is_dir or found.st_nlink == 1:
+                names[found.st_ino] += not is_dir and found.st_nlink > 1
+                if is_dir or found.st_nlink == 1 or found.st_nlink == names[found.st_ino]:
                     blocks += found.st_blocks
                     inodes += 1
                 if is_dir:
