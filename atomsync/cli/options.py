@@ -174,6 +174,12 @@ _HOOKS = (
         "--touch", default="", metavar="FILE", help="Write FILE (relative to DST) last, whatever is changed."
     ),
 )
+keep_bytes_option = click.option(
+    "--keep-bytes",
+    type=size,
+    metavar="SIZE",
+    help="Keep fewer where these versions would occupy more than this (10GB).",
+)
 _KEEP = (
     click.option(
         "--keep",
@@ -183,12 +189,7 @@ _KEEP = (
         metavar="N",
         help="How many finished units to keep, with the versions they displaced.",
     ),
-    click.option(
-        "--keep-bytes",
-        type=size,
-        metavar="SIZE",
-        help="Keep fewer where these versions would occupy more than this (10GB).",
-    ),
+    keep_bytes_option,
 )
 
 

@@ -49,7 +49,7 @@ def unit_or_time(text: str) -> str | datetime:
     found = re.fullmatch(_NUMBER, text.strip())
     if found is not None and found[2] and found[2].lower() in _SECONDS:
         return now - timedelta(seconds=duration(text))
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OverflowError):
         if re.fullmatch(r"\d{1,2}:\d\d(:\d\d)?", text, re.ASCII):
             at = time.fromisoformat(text.zfill(5) if text.count(":") == 1 else text.zfill(8))
             return datetime.combine(now.date(), at).astimezone()

@@ -10,7 +10,7 @@ import click
 
 from atomsync.cli import records_history, render, render_history
 from atomsync.cli.help import with_options
-from atomsync.cli.options import keep_options, output_options, state_dir_option
+from atomsync.cli.options import keep_bytes_option, output_options, state_dir_option
 from atomsync.cli.push import progress_of, unheard
 from atomsync.cli.say import say
 from atomsync.cli.signals import stopping
@@ -21,10 +21,17 @@ from atomsync.unit.reverting import Reverted
 from atomsync.unit.store import Store, open_store
 
 PATIENCE_S = 2.0  # for one who has the store for a commit only, as a watch does
-_OPTIONS = (
+_OPTIONS = (  # to go back must not cost any of what one could go back to
     click.option("-n", "--dry-run", is_flag=True, help="Print what would be done; touch nothing."),
     click.option("-m", "--message", default="", help="A note to keep with the unit."),
-    keep_options,
+    click.option(
+        "--keep",
+        type=click.IntRange(0),
+        default=sys.maxsize,
+        metavar="N",
+        help="How many finished units to keep, with the versions they displaced. Default: all.",
+    ),
+    keep_bytes_option,
     state_dir_option,
     output_options,
 )

@@ -13,7 +13,7 @@ from atomsync.unit.reverting import undo
 @click.command(
     "undo",
     epilog="Exit status: 0 done, 1 no such unit, 25 others changed the same paths since (--force), "
-    "40 locked, 52 an old version is gone; all in docs/exit-statuses.md.",
+    "40 locked, 53 an old version is gone; all in docs/exit-statuses.md.",
 )
 @click.argument("dst", metavar="DST")
 @click.argument("unit", metavar="[UNIT]", default="@")

@@ -8,6 +8,7 @@ open may have written to it since: such a file is moved to ``conflicts/`` instea
 from __future__ import annotations
 
 import stat
+from collections import Counter
 from collections.abc import Collection, MutableMapping
 from typing import NamedTuple
 
@@ -20,14 +21,14 @@ from atomsync.store.control import GIVEN_UP, HISTORY, RETIRED, SLOTS, Control
 from atomsync.store.history import read_journal, units
 from atomsync.store.removal import left_if_in_use, remove_tree
 from atomsync.tree.entry import DIR, Entry, look, same_object
-from atomsync.tree.path import joined
+from atomsync.tree.path import joined, shown
 from atomsync.tree.scan import subtree
 
 _BLOCK_BYTES = 512  # what st_blocks counts
 
 
 class Usage(NamedTuple):
-    """What would be free if a unit were given up: of files only those that have no other name."""
+    """What would be free if a unit were given up: of files only those that have no name elsewhere."""
 
     bytes: int = 0
     inodes: int = 0
@@ -82,16 +83,21 @@ def give_up(control: Control, unit_ids: Collection[str]) -> list[str]:
         warnings += _rescue_late_writes(control, unit_id)
         with control.opened(HISTORY) as history, control.opened(RETIRED, make=True) as retired:
             control.disk.replace(history, unit_id, retired, unit_id)
-    empty_retired(control)
-    return warnings
+    return warnings + empty_retired(control)
 
 
-def empty_retired(control: Control) -> None:
-    """Delete what may be deleted."""
+def empty_retired(control: Control) -> list[str]:
+    """Delete what may be deleted; returns warnings about the rest, which waits there for the next time."""
+    warnings = []
     with control.opened(RETIRED, make=True) as retired:
         for name, _ in control.disk.scandir(retired):
-            with left_if_in_use():
-                remove_tree(control.disk, retired, name)
+            try:
+                with left_if_in_use():
+                    remove_tree(control.disk, retired, name)
+            except PermissionError as error:  # an immutable file came with its directory
+                why = f"{shown(str(error.filename))}: {error.strerror}"
+                warnings.append(f"{RETIRED}/{name} is waste that cannot be deleted ({why})")
+    return warnings
 
 
 def usage(control: Control, unit_id: str, known: Known) -> Usage:
@@ -109,13 +115,15 @@ def usage(control: Control, unit_id: str, known: Known) -> Usage:
 
 def _occupied(disk: Disk, top: int) -> Usage:
     blocks = inodes = 0
+    names: Counter[int] = Counter()
     with Cursor(disk, top) as cursor:
         pending = [""]
         while pending:
             path = pending.pop()
             for name, found in disk.scandir(cursor.at(path)):
                 is_dir = stat.S_ISDIR(found.st_mode)
-                if is_dir or found.st_nlink == 1:
+                names[found.st_ino] += not is_dir and found.st_nlink > 1
+                if is_dir or found.st_nlink == 1 or found.st_nlink == names[found.st_ino]:
                     blocks += found.st_blocks
                     inodes += 1
                 if is_dir:

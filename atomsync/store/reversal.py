@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from atomsync.errors import reported
 from atomsync.plan.change import Change
+from atomsync.store.content import Shared
 from atomsync.store.control import Control
 from atomsync.store.copying import digest_file
 from atomsync.store.dressing import attributes_of
@@ -19,9 +20,9 @@ from atomsync.store.journal import Journal
 from atomsync.store.kept import KeptObjects, version_gone
 from atomsync.store.progress import Progress
 from atomsync.store.seal import look_at
-from atomsync.store.versions import Kept, Past, put_there
+from atomsync.store.versions import Kept, Past, fold, put_there
 from atomsync.tree.diff import Ownership
-from atomsync.tree.entry import DIR, FILE, LINK, PLAIN, SEEN, Entry, same_object
+from atomsync.tree.entry import DIR, FILE, LINK, OTHER, PLAIN, SEEN, Entry, same_object
 from atomsync.tree.path import ancestors, parent_of, shown
 from atomsync.tree.scan import subtree
 from atomsync.tree.xattrs import decode, encode, families, is_asked_for, read_attributes
@@ -34,7 +35,7 @@ class Reversal(NamedTuple):
     copy: it has other names. ``lost`` tells for a person what others changed since, path by path."""
 
     changes: tuple[Change, ...]
-    contents: dict[str, Kept]
+    contents: dict[str, Kept | Shared]
     copied: frozenset[str]
     lost: tuple[str, ...]
 
@@ -44,7 +45,7 @@ def reversal(
     wanted: Mapping[str, Past],
     later: Mapping[str, Past],
     known: Mapping[str, Past],
-    journals: Iterable[Journal],
+    journals: Sequence[Journal],
     progress: Progress,
 ) -> Reversal:
     """What makes every path of ``wanted`` hold its ``before`` again. ``later`` tells what units did behind
@@ -77,7 +78,7 @@ class _Thinking:
         self._lost: dict[str, str] = {}
         self._gone: list[str] = []
 
-    def run(self, journals: Iterable[Journal]) -> Reversal:
+    def run(self, journals: Sequence[Journal]) -> Reversal:
         self._control.tree.close()  # walk anew
         paths = sorted(self._wanted)
         for path in paths:
@@ -90,11 +91,13 @@ class _Thinking:
             if past.before is not None:
                 self._need_directories(path)
             self._change(path, past)
+        shared = self._shared(journals)
         self._check_objects(journals)
         if self._gone:
             raise version_gone(self._gone)
         lost = tuple(f"{shown(path or '.')} ({why})" for path, why in sorted(self._lost.items()))
-        return Reversal(tuple(self._needed()), self._contents, frozenset(self._copied), lost)
+        contents: dict[str, Kept | Shared] = {**self._contents, **shared}
+        return Reversal(tuple(self._needed()), contents, frozenset(self._copied), lost)
 
     # -- what others have done
     def _compare(self, path: str, past: Past) -> None:
@@ -218,14 +221,17 @@ class _Thinking:
             there = self._objects.look(kept)
             if there is None or not same_object(went, there):
                 continue
-            if (went.size, went.mtime_ns) == (there.size, there.mtime_ns):
-                linked = there[:PLAIN] == new[:PLAIN]
+            linked = there[:PLAIN] == new[:PLAIN]
+            if (went.size, went.mtime_ns) == (there.size, there.mtime_ns) and (linked or went.kind == FILE):
                 if not linked:
                     new = self._dressed(new, [(went, kept)])
                 self._contents[path] = kept._replace(linked=linked)
                 self._changes[path] = Change(path, now, new)
                 return
-        self._gone.append(path)
+        if before.kind == OTHER:  # made anew: there is nothing in it
+            self._changes[path] = Change(path, now, new)
+        else:
+            self._gone.append(path)
 
     def _dressed(self, new: Entry, places: Sequence[tuple[Entry, Kept]]) -> Entry:
         """With the extended attributes that the object has, which is kept but does not go back itself, as far
@@ -239,6 +245,38 @@ class _Thinking:
                 found = {name: value for name, value in found.items() if not is_asked_for(name, asked)}
                 return new._replace(xattrs=encode(every, found | known)) if found or known else new
         return new
+
+    def _shared(self, journals: Sequence[Journal]) -> dict[str, Shared]:
+        """A file of which the history keeps a name, as that of another path, goes back as a copy: whoever
+        writes into it would write into the history. Of its names that go back all but the first share the
+        copy. One that has names elsewhere has them in the tree, so it goes back as it was."""
+        back: dict[int, list[str]] = {}
+        links: dict[int, int] = {}
+        for path, kept in self._contents.items():
+            found = self._control.disk.lstat(*self._objects.split(kept)) if kept.linked else None
+            if found is not None and found.st_nlink > 1:
+                back.setdefault(found.st_ino, []).append(path)
+                links[found.st_ino] = found.st_nlink
+        stays: set[int] = set()
+        for path, past in fold(reversed(journals)).items() if back else ():
+            for went, kept in past.displaced:
+                there = self._objects.look(kept) if went.ino in back else None
+                if there is not None and same_object(went, there):
+                    links[went.ino] -= 1
+                    if path not in back[went.ino]:
+                        stays.add(went.ino)
+        shared: dict[str, Shared] = {}
+        for ino in stays:
+            if not links[ino]:
+                first, *others = back[ino]
+                place, change = self._contents[first], self._changes[first]
+                assert change.new is not None
+                new = self._dressed(change.new, [(change.new._replace(ino=ino), place)])
+                self._contents[first] = place._replace(linked=False)
+                for name in back[ino]:
+                    self._changes[name] = self._changes[name]._replace(new=new)
+                shared |= {name: Shared(first) for name in others}
+        return shared
 
     def _check_objects(self, journals: Iterable[Journal]) -> None:
         """Every file is read: what goes back is what was displaced, as far as anybody ever knew it."""

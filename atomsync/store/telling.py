@@ -6,6 +6,7 @@ A unit that is given up meanwhile is left out; a version that went back since, o
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeGuard
 
@@ -27,6 +28,7 @@ from atomsync.store.versions import Kept, Past, fold
 from atomsync.tree.entry import FILE, Entry, same_object
 
 DIFF_MAX_BYTES = 1 << 18  # of each side
+_PAIRS_MAX = 10_000_000  # of equal lines: seconds of work for difflib
 
 
 class PastUnit(NamedTuple):
@@ -139,6 +141,8 @@ class _Told:
             new = made
         if b"\0" in old or b"\0" in new:
             return found._replace(note="binary")
+        if _pairs(old, new) > _PAIRS_MAX:
+            return found._replace(note="too many lines that repeat to compare")
         return found._replace(old=old, new=new)
 
     def _old_digest(self) -> str:
@@ -185,6 +189,14 @@ def _is_file(entry: Entry | None) -> TypeGuard[Entry]:
 
 def _alike(one: Entry, other: Entry) -> bool:
     return (one.kind, one.size, one.mtime_ns) == (other.kind, other.size, other.mtime_ns)
+
+
+def _pairs(old: bytes, new: bytes) -> int:
+    """How many pairs of equal lines difflib would look at; it passes over those that are more than one in a
+    hundred."""
+    ours, theirs = Counter(old.split(b"\n")), Counter(new.split(b"\n"))
+    popular = theirs.total() // 100 + 1
+    return sum(count * theirs[line] for line, count in ours.items() if theirs[line] <= popular)
 
 
 def _digest(data: bytes) -> str:

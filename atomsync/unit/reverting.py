@@ -7,6 +7,7 @@ the history, as ever: so it can be undone itself.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple
@@ -139,6 +140,8 @@ def _count_until(control: Control, to: str | datetime, ids: list[str]) -> int:
     if isinstance(to, str):
         return ids.index(unit_named(to, ids)) + 1
     until_ns = int(to.timestamp() * 1000) * 1_000_000
+    if until_ns > time.time_ns():
+        raise UsageError(f"cannot go back to {to.astimezone():%Y-%m-%d %H:%M:%S}", "it is still to come")
     count = sum(time_of_unit(name_of_commit(control, unit_id)) <= until_ns for unit_id in ids)
     if not count:
         when = f"{to.astimezone():%Y-%m-%d %H:%M:%S}"

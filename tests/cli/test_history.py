@@ -117,6 +117,17 @@ def test_show_compares_texts_and_says_of_others_why_not(dst: Path, atomsync: Any
     assert (changes["img/a.png"]["diff"], changes["img/a.png"]["note"]) == (None, "binary")
 
 
+def test_texts_that_would_take_minutes_to_compare_are_not_compared(
+    tmp_path: Path, plant: Plant, atomsync: Any
+) -> None:
+    src = plant(tmp_path / "src", {"f": "".join(f"{n % 110}\n" for n in range(80_000)).encode()})
+    atomsync("push", src, tmp_path / "dst")
+    plant(src, {"f": "".join(f"{n * 7 % 113}\n" for n in range(80_000)).encode()})
+    atomsync("push", src, tmp_path / "dst")
+    out = atomsync("show", "--diff", tmp_path / "dst").stdout
+    assert out.endswith("(too many lines that repeat to compare)\n")
+
+
 def test_a_text_cannot_write_to_the_terminal(tmp_path: Path, plant: Plant, atomsync: Any) -> None:
     src = plant(tmp_path / "src", {"f": b"\x1b[31mred\x07\ttab\r\nno end \xff"})
     atomsync("push", src, tmp_path / "dst")
@@ -172,6 +183,15 @@ def test_an_undo_in_the_way_of_others_is_refused_with_a_list(dst: Path, atomsync
     assert files(dst)["index.html"] == b"mended by hand"
 
 
+def test_to_go_back_gives_up_nothing_of_what_one_could_go_back_to(dst: Path, atomsync: Any) -> None:
+    for _ in range(2):
+        assert atomsync("undo", dst).returncode == 0
+        assert atomsync("restore", "--to", "@~1", dst).returncode == 0
+    assert len(units(dst, atomsync)) == 7
+    assert atomsync("undo", "--keep", "2", dst).returncode == 0
+    assert len(units(dst, atomsync)) == 2
+
+
 def test_a_program_reads_an_undo(dst: Path, atomsync: Any) -> None:
     last, *_ = units(dst, atomsync)
     *changes, plan = objects(atomsync("undo", "-n", "--json", dst))
@@ -197,6 +217,14 @@ def test_a_time_before_the_history_is_refused(dst: Path, atomsync: Any) -> None:
     assert done.returncode == 1
     assert f"the history goes back to unit {units(dst, atomsync)[-1]}" in done.stderr
     assert atomsync("restore", "--to", "0s", dst).stdout.endswith("nothing to do\n")
+
+
+def test_a_time_to_come_is_refused(dst: Path, atomsync: Any) -> None:
+    done = atomsync("restore", "--to", "2999-01-01", dst)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "atomsync: cannot go back to 2999-01-01 00:00:00: it is still to come\n",
+    )
 
 
 @pytest.mark.parametrize("words", [["show", "@~9"], ["undo", "19990101"], ["restore", "--to", "x"]])
@@ -273,6 +301,8 @@ def test_times_are_read_as_people_write_them() -> None:
     assert unit_or_time("2026-11-21T14:30:05Z") == datetime.fromisoformat("2026-11-21T14:30:05Z")
     assert unit_or_time("9:05") == now.replace(hour=9, minute=5, second=0, microsecond=0)
     for unit in ("@", "@~1", "20261121-090403-542", "20261121", "2026", "nonsense", "25:99", "2026-13-01"):
+        assert unit_or_time(unit) == unit
+    for unit in ("0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00"):
         assert unit_or_time(unit) == unit
 
 

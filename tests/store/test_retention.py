@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from atomsync.errors import NoSpace, RootError, UsageError
+from atomsync.fs.posix import PosixDisk
 from atomsync.store.decision import COMMIT, commit_name, read_decision, write_decision
 from atomsync.store.retention import Usage, oldest_for
 from atomsync.store.status import COMMITTED, FORGOTTEN, ROLLED_BACK
@@ -166,6 +167,19 @@ def test_a_file_that_has_another_name_occupies_nothing(make: Make) -> None:
         world.disk.link(at, name, at, "g")
     write(world, b"1", keep_bytes=0)
     assert [unit.bytes_kept for unit in world.store().history()] == [0]
+
+
+def test_a_file_that_went_with_all_its_names_is_counted_once(tmp_path: Path) -> None:
+    world = World.made(PosixDisk(), str(tmp_path), Dir({"one": File(b"x" * 100_000)}))
+    for name in ("two", "three"):
+        os.link(tmp_path / "dst/one", tmp_path / f"dst/{name}")
+    with world.begin() as unit:
+        unit.remove("one")
+        unit.remove("two")
+    assert world.store().history()[0].bytes_kept == 0
+    (tmp_path / "dst/three").unlink()
+    assert 100_000 <= world.store().history()[0].bytes_kept < 200_000
+    assert world.store().gc(keep_bytes=99_999).bytes >= 100_000
 
 
 @pytest.mark.parametrize("limit", [{"keep": -1}, {"keep_bytes": -1}])

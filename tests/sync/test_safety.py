@@ -406,6 +406,31 @@ def test_immutable_and_append_only_paths_are_named_before_a_byte_is_staged(
     assert "lsattr" in refusal.value.hint
 
 
+def test_waste_that_cannot_be_deleted_keeps_nobody_from_pushing(
+    small_fs: Any, tmp_path: Path, plant: Plant
+) -> None:
+    """An immutable file goes along with its directory, and cannot be deleted when its unit is given up."""
+    src, dst = plant(tmp_path / "src", {"d/file": b"1", "other": b"1"}), small_fs("ext4") / "dst"
+    push(src, dst)
+    if subprocess.run(["chattr", "+i", dst / "d/file"], check=False, capture_output=True).returncode:
+        pytest.skip("no such flags here")
+    (src / "d/file").unlink()
+    (src / "d").rmdir()
+    for number in range(3):
+        plant(src, {"other": b"1" * (number + 2)})
+        receipt = push(src, dst, delete=True, keep=0).receipt
+        assert receipt is not None
+        (warning,) = receipt.warnings
+        assert "is waste that cannot be deleted (file: Operation not permitted)" in warning
+    (waste,) = (dst / ".atomsync/retired").iterdir()
+    subprocess.run(["chattr", "-R", "-i", waste], check=True)
+    plant(src, {"other": b"2"})
+    receipt = push(src, dst, keep=0).receipt
+    assert receipt is not None
+    assert receipt.warnings == ()
+    assert not any((dst / ".atomsync/retired").iterdir())
+
+
 def test_a_directory_of_somebody_else_is_named_before_a_byte_is_staged(
     atomsync: Any, public_dir: Path, plant: Plant, unchanged: Unchanged
 ) -> None:

@@ -499,6 +499,26 @@ def test_special_files_go_back_too(tmp_path: Path) -> None:
     assert (found.st_ino, found.st_nlink) == (inode, 1)
 
 
+def test_a_special_file_goes_back_with_the_attributes_it_had(tmp_path: Path) -> None:
+    import os
+    import stat
+
+    world = World.made(PosixDisk(), str(tmp_path), OLD)
+    os.mkfifo(tmp_path / "dst/pipe")
+    before = os.lstat(tmp_path / "dst/pipe")
+    with world.begin() as unit:
+        unit.write("other", b"")
+    first = ids(world)[0]
+    os.chmod(tmp_path / "dst/pipe", 0o600)
+    with world.begin() as unit:
+        unit.remove("pipe")
+    os.chmod(tmp_path / f"dst/.atomsync/history/{ids(world)[0]}/slots/0", 0o640)
+    world.store().restore(first)
+    found = os.lstat(tmp_path / "dst/pipe")
+    assert stat.S_ISFIFO(found.st_mode)
+    assert (stat.S_IMODE(found.st_mode), found.st_mtime_ns) == (0o600, before.st_mtime_ns)
+
+
 def test_hard_links_within_the_tree_go_back_as_one_file(tmp_path: Path) -> None:
     import os
 
@@ -512,6 +532,35 @@ def test_hard_links_within_the_tree_go_back_as_one_file(tmp_path: Path) -> None:
     assert one.st_ino == two.st_ino
     assert one.st_nlink == 2
     assert (tmp_path / "dst/twin").read_bytes() == b"old"
+
+
+def test_a_file_of_which_the_history_keeps_a_name_goes_back_as_a_copy(tmp_path: Path) -> None:
+    """Or whoever writes into it would write into what the history has of its other name."""
+    import os
+
+    world = World.made(PosixDisk(), str(tmp_path), OLD)
+    dst = tmp_path / "dst"
+    names = ("file", "twin", "third")
+    for name in names[1:]:
+        os.link(dst / "file", dst / name)
+    before = os.lstat(dst / "file")
+    with world.begin() as unit:
+        unit.write("other", b"")
+    first = ids(world)[0]
+    with world.begin() as unit:
+        for name in names:
+            unit.remove(name)
+    world.store().restore(first, ["file", "twin"])
+    one, two = os.lstat(dst / "file"), os.lstat(dst / "twin")
+    assert one.st_ino == two.st_ino != before.st_ino
+    assert (one.st_nlink, one.st_mtime_ns, one.st_mode) == (2, before.st_mtime_ns, before.st_mode)
+    with (dst / "file").open("ab") as file:
+        file.write(b" and more")
+    world.store().restore(first, ["third"])
+    assert (dst / "third").read_bytes() == b"old"
+    assert (dst / "twin").read_bytes() == b"old and more"
+    world.store().restore(first)
+    assert [(dst / name).read_bytes() for name in names] == [b"old"] * 3
 
 
 def test_a_state_directory_serves_as_well(tmp_path: Path) -> None:
