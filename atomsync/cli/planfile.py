@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from atomsync.errors import UsageError, reported
+from atomsync.sync.roots import check_outside
 from atomsync.sync.saved import SavedPlan, decode, encode
 from atomsync.tree.path import shown
 
 
-def write(file: str, plan: SavedPlan) -> None:
-    """A file that is cut short is none: its last line vouches for the others."""
+def check(file: str, source: str, destination: str) -> None:
+    """UsageError unless a plan of these two can be kept there."""
     if "\0" in file or not file:
         raise UsageError(f"cannot save a plan in {shown(file)!r}", "it is no name of a file")
+    with reported(f"cannot save the plan in {shown(file)}"):
+        check_outside(file, source, destination)
+
+
+def write(file: str, plan: SavedPlan) -> None:
+    """A file that is cut short is none: its last line vouches for the others."""
     with reported(f"cannot save the plan in {shown(file)}"), open(file, "wb") as opened:
         opened.writelines(encode(plan))
 

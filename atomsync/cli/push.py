@@ -65,6 +65,8 @@ def command(
     gc.disable()  # a push makes a tuple for each path and no cycles: looking for them costs 8 %
     if save_plan is not None and not dry_run:
         raise UsageError("cannot save the plan", "this push would carry it out", "Add -n.")
+    if save_plan is not None:
+        planfile.check(save_plan, src, dst)
     lines = pattern_lines(ctx.meta["patterns"])
     filters = Filters(lines, gitignore=gitignore)
     with stopping(progress_of(bar=not (quiet or as_json), curious=verbose > 1)) as progress:

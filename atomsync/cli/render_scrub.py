@@ -87,7 +87,8 @@ def _sum(found: Verification) -> Iterator[str]:
         if tally.bytes > _TELLING_BYTES and found.resumed is None
         else ""
     )
-    well = "nothing wrong was found" if tally.not_read or tally.no_digest else "all is as it was committed"
+    guessed = tally.not_read or tally.no_digest or tally.unknown
+    well = "nothing wrong was found" if guessed else "all is as it was committed"
     yield (
         f"{verdicts or well} · {counted(tally.paths, 'path')} compared"
         f" · {counted(tally.files, 'file')} read, {size(tally.bytes)} in {found.seconds:.2f} s{rate}"

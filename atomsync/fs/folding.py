@@ -8,6 +8,7 @@ of each directory (ext4: ``chattr +F``); new ones do as the one they are made in
 from __future__ import annotations
 
 import errno
+import os
 import re
 import unicodedata
 from typing import NamedTuple
@@ -89,7 +90,7 @@ def probe_folding(disk: Disk, at: int) -> Folding:
 
 def _same(disk: Disk, at: int, made: str, *others: str) -> bool:
     """Whether a file made by one name is there by any other. A name that is refused is nobody's other."""
-    made = f"{_BASE}-{made}"
+    made = _in_utf8(made)
     try:
         fd = disk.create(at, made)
     except OSError as error:
@@ -97,10 +98,15 @@ def _same(disk: Disk, at: int, made: str, *others: str) -> bool:
             return False
         raise
     try:
-        return any(_is_there(disk, at, f"{_BASE}-{other}") for other in others)
+        return any(_is_there(disk, at, _in_utf8(other)) for other in others)
     finally:
         disk.close(fd)
         disk.unlink(at, made)
+
+
+def _in_utf8(name: str) -> str:
+    """The name that has these bytes on disk under any locale."""
+    return os.fsdecode(f"{_BASE}-{name}".encode())
 
 
 def _is_there(disk: Disk, at: int, name: str) -> bool:

@@ -7,19 +7,21 @@ open may have written to it since: such a file is moved to ``conflicts/`` instea
 
 from __future__ import annotations
 
+import contextlib
 import stat
 from collections import Counter
 from collections.abc import Collection, MutableMapping
 from typing import NamedTuple
 
-from atomsync.errors import JournalError
+from atomsync.errors import DiskError, JournalError
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.plan.step import META, Step
 from atomsync.store.conflicts import keep_aside
-from atomsync.store.control import GIVEN_UP, HISTORY, RETIRED, SLOTS, Control
+from atomsync.store.control import GIVEN_UP, HISTORY, MANIFEST, RETIRED, SLOTS, Control
 from atomsync.store.history import read_journal, units
 from atomsync.store.removal import left_if_in_use, remove_tree
+from atomsync.store.rows import Rows
 from atomsync.tree.entry import DIR, Entry, look, same_object
 from atomsync.tree.path import joined, shown
 from atomsync.tree.scan import subtree
@@ -55,7 +57,29 @@ def prune(control: Control, keep: int, keep_bytes: int | None, known: Known) -> 
     if keep_bytes is not None:
         while count < len(kept) and sum(usage(control, id, known).bytes for id in kept[count:]) > keep_bytes:
             count += 1
-    return kept[:count], give_up(control, kept[:count])
+    gone = _followed(control, kept[:count])
+    return gone, give_up(control, gone)
+
+
+def _followed(control: Control, unit_ids: list[str]) -> list[str]:
+    """Those of them that may go. From its journal the manifest learns of a unit that it could not be told of,
+    being locked, or the disk full: until then that unit stays, and so do those behind it."""
+    if not control.has(MANIFEST):
+        return unit_ids
+    with contextlib.suppress(DiskError), Rows(control) as rows:
+        for at, unit_id in enumerate(unit_ids):
+            if not rows.follows([unit_id]) and _can_be_followed(control, unit_id):
+                return unit_ids[:at]
+        return unit_ids
+    return []
+
+
+def _can_be_followed(control: Control, unit_id: str) -> bool:
+    try:
+        read_journal(control, HISTORY, unit_id)
+    except (JournalError, FileNotFoundError):
+        return False
+    return True
 
 
 def oldest_for(control: Control, wanted: Usage, known: Known, needed: Collection[str] = ()) -> list[str]:
@@ -69,7 +93,7 @@ def oldest_for(control: Control, wanted: Usage, known: Known, needed: Collection
         one = usage(control, unit_id, known)
         freed, inodes = freed + one.bytes, inodes + one.inodes
         if freed >= wanted.bytes and inodes >= wanted.inodes:
-            return found
+            return found if _followed(control, found) == found else []
     return []
 
 

@@ -279,6 +279,7 @@ class BaseStore:
             if control is None:
                 return Collected((), 0, 0, ())
         with self.session() as session, reported(f"cannot tidy up {shown(self.path)}"):
+            _ = session.manifest  # what it has not followed yet is not given up
             known: dict[str, Usage] = {}
             kept = units(session.control)
             count = len(kept) if keep is None else keep

@@ -37,6 +37,7 @@ class Examiner:
         self._store, self._progress = store, progress
         self._throttle = Throttle(bytes_per_s, progress.check)
         self._opened = contextlib.ExitStack()
+        self._followed: tuple[str, ...] | None = None  # the units of which it is known that the rows do
         self.files = self.bytes = 0
 
     def __enter__(self) -> Examiner:
@@ -133,11 +134,14 @@ class Examiner:
         found between two equal ones is what the manifest speaks of."""
         while True:
             history = tuple(units(self.control))
-            if not self.control.has(UNIT) and self.rows.follows(history):
+            known = history == self._followed or self.rows.follows(history)
+            if known and not self.control.has(UNIT):
+                self._followed = history
                 return history
             self._progress.check()
             if self._catch_up():
                 self.rows.reopen()
+                self._followed = None
                 unknown = [unit for unit in units(self.control) if not self.rows.follows([unit])]
                 if unknown and not self.control.has(UNIT):
                     raise DiskError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from typing import Any, NamedTuple
 
 from atomsync.store.control import VERIFIED, VERIFIED_DRAFT, Control
@@ -84,4 +85,6 @@ def _position(said: dict[str, Any]) -> Position | None:
         Finding(verdict, path, tuple(differs), known and Entry(*known), found and Entry(*found), note)
         for verdict, path, differs, known, found, note in said["findings"]
     )
+    for path in (said["after"], *(finding.path for finding in findings)):
+        os.fsencode(path)  # raises for one that was written under another locale
     return Position(str(said["after"]), bool(said["partial"]), Tally(*map(int, said["tally"])), findings)

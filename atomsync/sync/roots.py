@@ -60,6 +60,15 @@ def check_overlap(source: str, destination: str, state_dir: str | None = None) -
             )
 
 
+def check_outside(file: str, source: str, destination: str) -> None:
+    """UsageError for a file, there or not, in SRC or DST: who writes it changes what is compared."""
+    inside = _lineage(os.path.dirname(os.path.realpath(file)))
+    for name, path in (("SRC", source), ("DST", destination)):
+        if path and _lineage(path)[0] in inside:
+            why = f"it lies inside {name}, which by that would not be as planned any more"
+            raise UsageError(f"cannot save the plan in {shown(file)}", why, "Name a file elsewhere.")
+
+
 def _check_device(state_dir: str, above: str) -> None:
     """Before DST is made: where it would be, ``above``, the state directory must fit."""
     place = state_dir if is_dir(state_dir) else os.path.dirname(os.path.abspath(state_dir))

@@ -988,3 +988,14 @@ def test_a_limit_on_file_sizes_is_named(
         done = atomsync("push", src, dst, under=["sh", "-c", 'ulimit -f 1000; exec "$@"', "sh"])
         refused(done, 14, "ulimit")
     assert no_trace(dst)
+
+
+def test_names_of_bytes_arrive_under_a_locale_that_is_not_utf_8(
+    tmp_path: Path, plant: Any, atomsync: Any, assert_same_tree: Any
+) -> None:
+    src, dst = plant(tmp_path / "src", {"caf\u00e9": b"x", b"\xff": b"y"}), tmp_path / "dst"
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = atomsync("push", src, dst, env=ascii_only)
+    assert done.returncode == 0, done.stderr
+    assert_same_tree(src, dst)
+    assert atomsync("verify", dst, env=ascii_only).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -192,3 +193,36 @@ def test_a_time_that_it_cannot_hold_stops_no_push_and_is_no_drift(year: int, sma
         assert report.receipt.warnings == ()
     assert (dst / "a").stat().st_mtime == seconds
     assert digest(dst)
+
+
+def test_a_unit_that_it_was_not_told_of_is_not_given_up_before_it_is(
+    src: Path, dst: Path, manifest: Path, history: Any
+) -> None:
+    """Else it would say for ever that somebody changed what that unit brought."""
+    (src / "b").write_bytes(b"1")
+    push(src, dst)
+    first = len(history(dst))
+    with contextlib.closing(sqlite3.connect(manifest, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM entries").fetchall()  # and so it cannot be written
+        for name in ("a", "b"):
+            (src / name).write_bytes(b"newer")
+            push(src, dst, keep=1)
+    assert len(history(dst)) == 2
+    assert first == 2
+    assert push(src, dst, on_drift="refuse", keep=1).receipt
+    (src / "a").write_bytes(b"and newer")
+    (src / "b").write_bytes(b"and newer")
+    push(src, dst, on_drift="refuse", keep=1)
+    assert len(history(dst)) == 1
+
+
+def test_gc_lets_it_follow_what_a_crash_kept_from_it(
+    src: Path, dst: Path, atomsync: Any, strace: Any
+) -> None:
+    (src / "a").write_bytes(b"newer")
+    killed = strace("-P", str(dst / ".atomsync/history"), "-e", "inject=renameat:signal=KILL:when=1")
+    assert atomsync("push", src, dst, under=killed).returncode < 0
+    assert atomsync("gc", "--keep", "0", dst).returncode == 0
+    (src / "a").write_bytes(b"newest")
+    push(src, dst, on_drift="refuse")

@@ -292,3 +292,14 @@ def test_a_plan_is_saved_of_a_dry_run_only(tmp_path: Path, src: Path, dst: Path,
     assert "Add -n" in done.stderr
     assert (dst / "a").read_bytes() == b"old a"
     assert atomsync("push", "-n", "--save-plan", tmp_path / "no/p", src, dst).returncode == 11
+
+
+@pytest.mark.parametrize("name", ["src/a", "dst/plan", "src/d/plan", "to-a"])
+def test_a_plan_is_not_written_into_what_it_is_of(
+    name: str, tmp_path: Path, src: Path, dst: Path, atomsync: Any, unchanged: Any
+) -> None:
+    (tmp_path / "to-a").symlink_to("src/a")
+    with unchanged(src), unchanged(dst, control=True):
+        done = atomsync("push", "-n", "--save-plan", tmp_path / name, src, dst)
+    assert done.returncode == 1
+    assert "lies inside" in done.stderr

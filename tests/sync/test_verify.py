@@ -508,6 +508,20 @@ def test_a_stop_while_it_looks_once_more_forgets_nothing(dst: Path) -> None:
     assert told(verify(dst, resume=True)) == [("rot", "a"), ("rot", "a.txt")]
 
 
+def test_a_position_of_another_locale_is_forgotten(
+    tmp_path: Path, src: Path, plant: Plant, atomsync: Any
+) -> None:
+    dst = tmp_path / "other"
+    push(plant(src, {"\u00e9": b"1", "\u00e9a": b"2", "\u00e9b": b"3"}), dst)
+    with pytest.raises(Interrupted):
+        verify(dst, progress=Stops(7))
+    done = atomsync(
+        "verify", "--resume", dst, env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "went on" not in done.stdout
+
+
 @pytest.mark.parametrize(
     "damage", [b"", b"{}", b"[]", b'{"version": 2}', b"\xff", b'{"version": 1, "after": 3}']
 )
