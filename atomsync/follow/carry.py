@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Collection
 
-from atomsync.errors import RootReplaced
+from atomsync.errors import AfterFailed, Interrupted, RootReplaced
 from atomsync.follow.ground import Ground
 from atomsync.follow.watching import WatchOptions
 from atomsync.fs.capabilities import Capabilities
@@ -118,7 +118,10 @@ class Carrier:
             self._ground.is_other_source = False
         if not fresh or (report.receipt and report.receipt.unit_id):  # else it was unmade again
             self._ground.destination = found
-        report = followed(report, options.hooks, self._place, self._store, self._progress)
+        try:
+            report = followed(report, options.hooks, self._place, self._store, self._progress)
+        except Interrupted as stopped:  # the unit is to be told of all the same
+            report = report._replace(failed=AfterFailed(stopped.what, stopped.why))
         if len(report.changes) > _MANY:
             gc.collect()  # so much garbage is not left lying in a process that will run for months
         return report

@@ -20,6 +20,7 @@ from atomsync.errors import (
 
 FIRST_S = 1.0
 LONGEST_S = 60.0
+UNDONE_S = 3600.0  # each try is seen by everybody, and takes the place of two units in the history
 LOCKED_LONGEST_S = 2.0  # another process at work on the store is soon done
 
 GONE = (RootError, RootReplaced, RootsOverlap)
@@ -52,6 +53,8 @@ class Trouble:
             after_s = FIRST_S
         elif at_once:
             after_s = 0.0
+        elif isinstance(error, AfterFailed):
+            after_s = UNDONE_S
         elif isinstance(error, (StoreLocked, HeldByPrepared)):
             after_s = min(after_s, LOCKED_LONGEST_S)
         self.why = self.last_error = str(error)
@@ -61,7 +64,7 @@ class Trouble:
         return after_s, news
 
     def heard(self, try_s: float) -> None:
-        """The source changes: what a guard or a check refused may be right at ``try_s``."""
+        """The source changes: what a guard or a hook refused may be right at ``try_s``."""
         if self._heals_by_hints and self.next_try_s is not None:
             self.next_try_s = min(self.next_try_s, try_s)
 

@@ -48,18 +48,19 @@ class _Shared(NamedTuple):
 
 @contextlib.contextmanager
 def laid_out(
-    control: Control, stage: Stage, steps: Sequence[Step], check: Callable[[], None]
+    control: Control, stage: Stage, steps: Sequence[Step], check: Callable[[], None], *, link_old: bool
 ) -> Iterator[str]:
     """The absolute path of the view of a unit with these sealed ``steps``, for the time of a ``with``.
 
-    ``check`` is asked as it is made. Raises OSError, StaleEntry if the destination is no longer what the
-    steps expect, and at the end CheckFailed if a staged file was changed meanwhile. Needs the store's lock.
+    ``check`` is asked as it is made. Without ``link_old`` unchanged files get no other name. Raises OSError,
+    StaleEntry if the destination is no longer what the steps expect, and at the end CheckFailed if a staged
+    file was changed meanwhile. Needs the store's lock.
     """
     remove_view(control)
     control.disk.mkdir(control.fd, VIEW)
     removed = False
     try:
-        layout = _Layout(control, stage, check)
+        layout = _Layout(control, stage, check, link_old)
         layout.fill(steps)
         shared = layout.shared()
         _wait_out_the_tick(shared)
@@ -94,7 +95,7 @@ def remove_view(control: Control) -> None:
 class _Layout:
     """Makes the view from the destination and the stage."""
 
-    def __init__(self, control: Control, stage: Stage, check: Callable[[], None]) -> None:
+    def __init__(self, control: Control, stage: Stage, check: Callable[[], None], link_old: bool) -> None:
         self.control, self.stage, self.disk, self._check = control, stage, control.disk, check
         self.destination = os.path.realpath(control.where)
         self.control_path = (
@@ -104,6 +105,7 @@ class _Layout:
         )
         self._slots_path = os.path.join(self.control_path, *stage.where, SLOTS)
         self._links = control.capabilities.link
+        self._links_old = self._links and link_old
         self._files: list[tuple[str, str]] = []  # staged: path, location in the slots
 
     def fill(self, steps: Sequence[Step]) -> None:
@@ -148,7 +150,7 @@ class _Layout:
                     elif stat.S_ISDIR(found.st_mode):
                         self._symlink(os.path.join(self.destination, path), here, name)
                     else:
-                        self._link(there, name, here, os.path.join(self.destination, path))
+                        self._link(self._links_old, there, name, here, os.path.join(self.destination, path))
         except OSError as error:
             if error.errno not in _GONE:
                 raise
@@ -165,7 +167,8 @@ class _Layout:
             else:
                 try:
                     slots, slot = self.stage.cursor.split(location)
-                    self._link(slots, slot, here, os.path.join(self._slots_path, location), name)
+                    where = os.path.join(self._slots_path, location)
+                    self._link(self._links, slots, slot, here, where, name)
                 except PermissionError:  # in a directory that its owner may not search, now or later
                     continue
                 self._files.append((path, location))
@@ -174,9 +177,9 @@ class _Layout:
         self.disk.mkdir(at, name)
         self.disk.set_meta_at(at, name, -1, -1, mode | _OWNER_BITS, None)
 
-    def _link(self, at: int, name: str, here: int, where: str, as_name: str = "") -> None:
+    def _link(self, hard: bool, at: int, name: str, here: int, where: str, as_name: str = "") -> None:
         """A second name in the view; where there can be none, a symbolic link to the absolute ``where``."""
-        if self._links:
+        if hard:
             try:
                 self.disk.link(at, name, here, as_name or name)
                 return

@@ -241,7 +241,10 @@ class Session:
         with contextlib.ExitStack() as stack:
             what = f"cannot show what unit {sealed.header.id} makes of {shown(self.store.path)}"
             with reported(what):
-                view = laid_out(self.control, self.stage, sealed.steps, self.progress.check)
+                link_old = not self.store.copies_for_a_link()
+                view = laid_out(
+                    self.control, self.stage, sealed.steps, self.progress.check, link_old=link_old
+                )
                 path = stack.enter_context(view)
             yield path
             with reported(what):

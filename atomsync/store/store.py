@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 
 from atomsync.errors import RootError, UsageError, from_oserror, reported
 from atomsync.fs.disk import Disk
-from atomsync.fs.mounts import mounts_below
+from atomsync.fs.mounts import mount_of, mounts_below
 from atomsync.fs.posix import PosixDisk
 from atomsync.fs.roots import is_dir
 from atomsync.store.access import open_control
@@ -56,6 +56,15 @@ class BaseStore:
     def mounts(self) -> Collection[str]:
         """The mount points below the destination, by relative path."""
         return mounts_below(self.path)
+
+    def copies_for_a_link(self) -> bool:
+        """Whether an old file may be copied, to be another inode, because it gets one more name: an overlay
+        does that with what lies in its lower layers."""
+        try:
+            mount = mount_of(self.path)
+        except OSError:
+            return False
+        return mount is not None and mount.fs_type == "overlay"
 
     def _make_root(self) -> bool:
         try:

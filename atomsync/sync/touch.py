@@ -38,10 +38,10 @@ def touch(unit: UnitOfWork, path: str, changes: Iterable[Change]) -> Change | No
     parent = parent_of(path)
     above, there = unit._view.entry(parent), unit._view.entry(path)
     if above is None or above.kind != DIR:
-        why = f"{shown(parent)} " + ("does not exist" if above is None else f"is a {above.kind}")
+        why = f"{shown(parent)} " + ("does not exist" if above is None else "is no directory")
         raise UsageError(f"cannot touch {shown(path)}", why, _HINT)
     if there is not None and there.kind != FILE:
-        raise UsageError(f"cannot touch {shown(path)}", f"it is a {there.kind}", _HINT)
+        raise UsageError(f"cannot touch {shown(path)}", "what is there is no regular file", _HINT)
     if there is None:
         unit.write(path, b"", mode=_MODE)
         before = None if parent in unit._books.changes else look_at(unit.session.control.tree, parent)

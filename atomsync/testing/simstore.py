@@ -55,6 +55,9 @@ class SimulatedStore(Store):
     def mounts(self) -> Collection[str]:
         return ()
 
+    def copies_for_a_link(self) -> bool:
+        return False
+
     def _make_root(self) -> bool:
         return False
 

@@ -8,6 +8,7 @@ import pytest
 
 from atomsync.errors import (
     AccessError,
+    AfterFailed,
     AtomSyncError,
     DiskError,
     GuardTripped,
@@ -17,7 +18,7 @@ from atomsync.errors import (
     SourceUnstable,
     StoreLocked,
 )
-from atomsync.follow.trouble import FIRST_S, LOCKED_LONGEST_S, LONGEST_S, Trouble
+from atomsync.follow.trouble import FIRST_S, LOCKED_LONGEST_S, LONGEST_S, UNDONE_S, Trouble
 
 
 def meet_often(trouble: Trouble, error: AtomSyncError, times: int) -> list[float]:
@@ -41,6 +42,15 @@ def test_the_waits_double_up_to_the_longest_and_stay_there() -> None:
     assert waits[:4] == [FIRST_S, 2 * FIRST_S, 4 * FIRST_S, 8 * FIRST_S]
     assert all(later >= sooner for sooner, later in pairwise(waits))
     assert waits[-1] == max(waits) == LONGEST_S
+
+
+def test_a_unit_that_was_undone_does_not_come_and_go_all_the_time_but_is_tried_when_the_source_changes() -> (
+    None
+):
+    trouble = Trouble()
+    assert meet_often(trouble, AfterFailed("the command after the commit failed"), 3) == [UNDONE_S] * 3
+    trouble.heard(200.0)
+    assert trouble.next_try_s == 200.0
 
 
 def test_an_error_that_repeats_counts_once_and_is_news_once() -> None:

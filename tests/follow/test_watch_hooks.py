@@ -80,7 +80,7 @@ def test_if_what_follows_fails_the_unit_stays_and_the_watch_goes_on(
     assert events(watch, "retrying") == []
 
 
-def test_a_unit_that_is_undone_is_tried_again_as_one_that_was_refused(
+def test_a_unit_that_is_undone_is_tried_again_when_the_source_changes(
     src: Path, dst: Path, tmp_path: Path, follow: Follow, assert_same_tree: Same
 ) -> None:
     watch = follow(src, dst)
@@ -92,6 +92,7 @@ def test_a_unit_that_is_undone_is_tried_again_as_one_that_was_refused(
     error = watch.wait_for("retrying")["error"]
     assert isinstance(error, AfterFailed)
     assert "was undone, by unit" in str(error)
+    (src / "f").write_text("333")
     watch.wait_until(lambda: len(events(watch, "retrying")) > 1)
     assert (dst / "f").read_text() == "1"
     assert [fields["news"] for fields in events(watch, "retrying")][:2] == [True, False]
@@ -99,6 +100,20 @@ def test_a_unit_that_is_undone_is_tried_again_as_one_that_was_refused(
     (tmp_path / "well").touch()
     watch.settled()
     assert_same_tree(src, dst)
+
+
+def test_a_unit_whose_following_command_is_cut_by_the_stop_is_told_of(
+    src: Path, dst: Path, tmp_path: Path, follow: Follow, assert_same_tree: Same
+) -> None:
+    (src / "f").write_text("1")
+    begun = tmp_path / "begun"
+    watch = follow(src, dst, after=f"test -e f || exit 0; touch {begun}; sleep 300", undo_on_failure=True)
+    watch.wait_until(begun.exists)
+    watch.stop()
+    assert_same_tree(src, dst)
+    assert watch.reports()[-1].receipt.created == 1
+    (told,) = events(watch, "after-failed")
+    assert "is committed, but the command after it was ended" in str(told["error"])
 
 
 def test_a_watch_is_stopped_while_its_check_runs(

@@ -149,6 +149,29 @@ def test_a_check_works_on_every_filesystem(
     assert_same_tree(src, disk / "dst")
 
 
+def test_on_an_overlay_a_check_copies_no_unchanged_file_up(
+    small_fs: Any, tmp_path: Path, src: Path, dst: Path, assert_same_tree: Same
+) -> None:
+    base = tmp_path / "base"
+    for path in (base, dst):
+        path.mkdir()
+    small_fs.tmpfs(base)
+    lower, upper, work = (base / name for name in ("lower", "upper", "work"))
+    for path in (upper, work):
+        path.mkdir()
+    shutil.copytree(src, lower, symlinks=True)
+    options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    mount = ["mount", "-t", "overlay", "overlay", "-o", options, str(dst)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("overlay cannot be mounted here")
+    small_fs.points.append(dst)
+    (src / "a" / "f").write_bytes(b"22")
+    push(src, dst, check=f"diff -r . {shlex.quote(str(src))}")
+    assert_same_tree(src, dst)
+    assert (upper / "a" / "f").read_bytes() == b"22"
+    assert not (upper / "top").exists()
+
+
 def test_the_view_lies_in_the_state_directory_if_there_is_one(tmp_path: Path, src: Path, dst: Path) -> None:
     state = tmp_path / "state"
     push(src, dst, state_dir=state, check=f'test "$ATOMSYNC_VIEW" = {state}/view && test -e a/f')

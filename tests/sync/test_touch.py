@@ -137,9 +137,9 @@ def test_it_is_part_of_the_unit_a_unit_that_is_refused_touches_nothing(src: Path
         (".atomsync/reload", "own name"),
         ("app", "it is a directory in SRC"),
         ("none/reload", "none does not exist"),
-        ("index/reload", "index is a file"),
-        ("link", "it is a link"),
-        ("there", "it is a dir"),
+        ("index/reload", "index is no directory"),
+        ("link", "no regular file"),
+        ("there", "no regular file"),
     ],
 )
 def test_what_can_be_no_file_there_is_refused_and_nothing_is_done(
