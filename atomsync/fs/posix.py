@@ -210,7 +210,7 @@ class PosixDisk:
                 _set_link_meta(fd, at, name, uid, gid, mode, mtime_ns)
                 return
             pinned: int | str = f"/proc/self/fd/{fd}" if hasattr(os, "O_PATH") else fd
-            if uid != -1 or gid != -1:
+            if uid not in (-1, found.st_uid) or gid not in (-1, found.st_gid):  # it takes capabilities away
                 os.chown(pinned, uid, gid)
             if mode is not None:
                 os.chmod(pinned, mode)
@@ -231,6 +231,8 @@ class PosixDisk:
             raise
 
     def xattr(self, at: int, name: str, attribute: str) -> bytes:
+        if sys.platform != "linux":
+            raise OSError(errno.ENODATA, os.strerror(errno.ENODATA), attribute)
         return os.getxattr(f"/proc/self/fd/{at}/{name}", attribute, follow_symlinks=False)
 
     def set_xattrs(self, at: int, name: str, changes: Mapping[str, bytes | None], ino: int = 0) -> None:

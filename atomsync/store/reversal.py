@@ -25,7 +25,7 @@ from atomsync.tree.diff import Ownership
 from atomsync.tree.entry import DIR, FILE, LINK, OTHER, PLAIN, SEEN, Entry, same_object
 from atomsync.tree.path import ancestors, parent_of, shown
 from atomsync.tree.scan import subtree
-from atomsync.tree.xattrs import decode, encode, families, is_asked_for, read_attributes
+from atomsync.tree.xattrs import attributes_at, families, may_change_in_place, overlaid
 
 _DIR_MODE = 0o755
 
@@ -163,14 +163,12 @@ class _Thinking:
                 self._changes[path] = Change(path, now, None)
         elif now is not None and before.kind == DIR == now.kind:
             self._change_directory(path, past, before, now)
-        elif before.kind == DIR:
-            self._changes[path] = Change(path, now, self._dressed(self._new(before), past.places))
-        elif now is not None and before.kind == now.kind and self._has_content(past, before, now):
+        elif now is not None and before.kind == now.kind != DIR and self._has_content(past, before, now):
             self._change_attributes(path, past, before, now)
-        elif before.kind == LINK:
-            self._changes[path] = Change(path, now, self._new(before))
-        else:
+        elif before.kind == FILE:
             self._put_back(path, past, before, now)
+        else:  # its entry says all there is to know
+            self._changes[path] = Change(path, now, self._dressed(self._new(before), past.places))
 
     def _has_content(self, past: Past, before: Entry, now: Entry) -> bool:
         """Whether what is there has the content it had, or one that was never a unit's business."""
@@ -206,13 +204,29 @@ class _Thinking:
     def _change_attributes(self, path: str, past: Past, before: Entry, now: Entry) -> None:
         if past.after is not None and past.after.mtime_ns != now.mtime_ns:
             before = before._replace(mtime_ns=now.mtime_ns)  # it was written since
-        new = self._new(before._replace(size=now.size, xattrs=""), now)  # others come with another inode
+        disk, (at, name) = self._control.disk, self._control.tree.split(path)
+        new = self._new(before._replace(size=now.size, xattrs=""), now)
+        owner = (new.uid, new.gid) != (now.uid, now.gid)
+        in_place = may_change_in_place(disk, at, name, owner=owner)
+        if not in_place or (now.kind == LINK and before.xattrs):  # those of others came with another inode
+            every = families(acls=True, xattrs=True, root=os.geteuid() == 0)
+            with reported(f"cannot read {shown(path)}"):
+                now = now._replace(xattrs=attributes_at(disk, at, name, every))
+            kept = now.xattrs if now.kind == FILE else overlaid(now.xattrs, before.xattrs)
+            new, in_place = new._replace(xattrs=kept), in_place and kept == now.xattrs
         if new[:SEEN] == now[:SEEN]:
             return
-        alone = self._control.disk.lstat(*self._control.tree.split(path)).st_nlink == 1
-        if now.kind == FILE and not alone:
+        if not in_place:
+            self._keep_time(parent_of(path))
+        if now.kind == FILE and not in_place:
             self._copied.add(path)
-        self._changes[path] = Change(path, now, new, content=now.kind != FILE or not alone)
+        self._changes[path] = Change(path, now, new, content=not in_place)
+
+    def _keep_time(self, directory: str) -> None:
+        """The units changed no name in it, but what takes them back does."""
+        now = look_at(self._control.tree, directory)
+        if directory not in self._wanted and now is not None and self._ownership.may_change(now):
+            self._changes.setdefault(directory, Change(directory, now, now, content=False))
 
     def _put_back(self, path: str, past: Past, before: Entry, now: Entry | None) -> None:
         since = self._later[path].displaced if path in self._later else ()
@@ -240,10 +254,8 @@ class _Thinking:
             there = self._objects.look(kept)
             if there is not None and same_object(went, there):
                 every = families(acls=True, xattrs=True, root=os.geteuid() == 0)
-                found = read_attributes(self._control.disk, *self._objects.split(kept), every)
-                asked, known = decode(new.xattrs) if new.xattrs else ("", {})
-                found = {name: value for name, value in found.items() if not is_asked_for(name, asked)}
-                return new._replace(xattrs=encode(every, found | known)) if found or known else new
+                found = attributes_at(self._control.disk, *self._objects.split(kept), every)
+                return new._replace(xattrs=overlaid(found, new.xattrs))
         return new
 
     def _shared(self, journals: Sequence[Journal]) -> dict[str, Shared]:

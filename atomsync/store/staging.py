@@ -323,7 +323,10 @@ class Stage:
         # Told before it is sure: should the next call fail, its only copy is known to lie here.
         self.staged[path] = found = Staged(location, entry, content.digest, content.slot)
         parent, name = self.cursor.split(location)
-        self.disk.set_meta_at(parent, name, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
+        if entry.xattrs:
+            dress(self.disk, parent, name, entry, path)
+        else:
+            self.disk.set_meta_at(parent, name, entry.uid, entry.gid, entry.mode, entry.mtime_ns)
         return found
 
     def _share(self, wanted: Mapping[str, tuple[str, Entry]], shared: Mapping[str, Shared]) -> list[str]:

@@ -27,7 +27,7 @@ from atomsync.tree.filters import GITIGNORE, Filters
 from atomsync.tree.path import is_reserved, joined, parent_of, shown
 from atomsync.tree.racy import may_be_racy
 from atomsync.tree.scan import listing
-from atomsync.tree.xattrs import TEXT_MAX, attributes_at
+from atomsync.tree.xattrs import TEXT_MAX, attributes_at, may_change_in_place
 
 _GITIGNORE_MAX_BYTES = 1 << 20
 Pairs = list[tuple[str, Entry, Entry | None]]  # directories with their entries on both sides
@@ -171,9 +171,9 @@ class Comparer:
                 below.append((here, entry, None))
         for name in found.metadata:
             wanted = rules.ownership.wanted(want[name], have[name])
-            shared = self._has_other_names(path, name)
-            swaps += shared
-            changes.append(Change(joined(path, name), have[name], wanted, content=shared))
+            swapped = not self._may_change_in_place(path, name, have[name], wanted)
+            swaps += swapped
+            changes.append(Change(joined(path, name), have[name], wanted, content=swapped))
         if rules.delete:
             swaps += sum(self._remove(joined(path, name), have[name]) for name in found.removed)
         for name in found.both:
@@ -185,12 +185,12 @@ class Comparer:
             self._directory_metadata(path, new, old, touched=swaps > 0)
         return below
 
-    def _has_other_names(self, path: str, name: str) -> bool:
-        """Whether what is there is hard-linked elsewhere, perhaps outside the destination: then it gets a
-        successor, for a change in place would change what no plan names."""
+    def _may_change_in_place(self, path: str, name: str, old: Entry, new: Entry) -> bool:
+        """If not, it gets a successor."""
         assert self.destination is not None
+        owner = (old.uid, old.gid) != (new.uid, new.gid)
         try:
-            return self.destination.disk.lstat(self.destination.at(path), name).st_nlink > 1
+            return may_change_in_place(self.destination.disk, self.destination.at(path), name, owner=owner)
         except (FileNotFoundError, NotADirectoryError):
             raise drifted(joined(path, name)) from None
 

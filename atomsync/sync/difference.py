@@ -49,8 +49,8 @@ class _Differ(Comparer):
     def _hidden(self, path: str) -> None:
         """A push would refuse; here it is in the source only."""
 
-    def _has_other_names(self, path: str, name: str) -> bool:
-        return False
+    def _may_change_in_place(self, path: str, name: str, old: Entry, new: Entry) -> bool:
+        return True
 
 
 def diff(

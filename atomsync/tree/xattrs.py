@@ -24,6 +24,7 @@ _NOT_OURS = {
     *("security.evm", "security.ima"),  # the kernel computes them, of each inode
     *("trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT"),  # the ACLs once more, on XFS
 }
+_CAPABILITY = "security.capability"
 _USER_OBJ, _GROUP_OBJ, _MASK, _OTHER = 0x01, 0x04, 0x10, 0x20
 _HEAD, _ACL_ENTRY = struct.Struct("<I"), struct.Struct("<HHI")
 
@@ -77,6 +78,31 @@ def decode(text: str) -> tuple[str, dict[str, bytes]]:
             raise ValueError("no attribute that was asked for")
         found[name] = bytes.fromhex(value)
     return asked, found
+
+
+def overlaid(every: str, known: str) -> str:
+    """The text ``every`` with what ``known``, which may be "", says of its families."""
+    asked, found = decode(every)
+    families, told = decode(known) if known else ("", {})
+    kept = {name: value for name, value in found.items() if not is_asked_for(name, families)}
+    return encode(asked, kept | told)
+
+
+def may_change_in_place(disk: Disk, at: int, name: str, *, owner: bool) -> bool:
+    """Whether mode, time and, with ``owner``, the owner of a file may be set where it is, and set back. If it
+    has other names, perhaps outside the destination, that would change what no plan names; and another owner
+    takes its capabilities away."""
+    if disk.lstat(at, name).st_nlink > 1:
+        return False
+    if not owner:
+        return True
+    try:
+        disk.xattr(at, name, _CAPABILITY)
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+            return True
+        raise
+    return False
 
 
 def difference(have: Mapping[str, bytes], want: Mapping[str, bytes]) -> dict[str, bytes | None]:

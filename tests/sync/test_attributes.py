@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from atomsync import Report, push
+from atomsync import Report, open_store, push
 from atomsync.errors import DestinationLimit, StaleEntry
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.copying import Source
@@ -326,3 +327,111 @@ def test_a_power_cut_at_any_verb_leaves_all_old_or_all_new_attributes(
             assert after.tree() == tree
             seen.add(texts(after, "dst") == new)
     assert seen == {False, True}
+
+
+CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
+
+
+def test_a_file_that_gets_another_owner_keeps_its_capabilities_and_nothing_is_left_to_do(
+    tmp_path: Path, dressed: Path
+) -> None:
+    dst = tmp_path / "dst"
+    push(dressed, dst, **BOTH)
+    os.chown(dressed / "tool", 1, 1)
+    (dressed / "tool").chmod(0o755)
+    os.setxattr(dressed / "tool", "security.capability", CAPABILITY)
+    push(dressed, dst, **BOTH)
+    assert attributes(dst) == attributes(dressed)
+    assert nothing_to_do(push(dressed, dst, delete=True, **BOTH))
+
+
+def test_a_change_of_the_mode_leaves_capabilities_that_nobody_asked_for(
+    tmp_path: Path, needs_root: None
+) -> None:
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    src.mkdir()
+    (src / "tool").write_text("tool")
+    push(src, dst)
+    os.setxattr(dst / "tool", "security.capability", CAPABILITY)
+    (src / "tool").chmod(0o700)
+    push(src, dst)
+    assert (dst / "tool").stat().st_mode & 0o777 == 0o700
+    assert os.getxattr(dst / "tool", "security.capability") == CAPABILITY
+
+
+@pytest.mark.parametrize("options", [{}, BOTH], ids=["plain", "-AX"])
+def test_an_owner_that_is_undone_takes_no_capabilities_along(
+    tmp_path: Path, needs_root: None, options: dict[str, bool]
+) -> None:
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    src.mkdir()
+    (src / "tool").write_text("tool")
+    push(src, dst, **options)
+    for root in (src, dst):
+        os.setxattr(root / "tool", "security.capability", CAPABILITY)
+    before = attributes(dst)
+    os.chown(src / "tool", 1, 1)
+    push(src, dst, **options)
+    open_store(dst).undo()
+    assert attributes(dst) == before
+
+
+@pytest.mark.parametrize("change", ["attributes", "owner", "kind"])
+def test_an_undo_gives_links_and_special_files_their_attributes_back(
+    tmp_path: Path, needs_root: None, change: str
+) -> None:
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    (src / "d").mkdir(parents=True)
+    (src / "d" / "link").symlink_to("x")
+    os.mkfifo(src / "d" / "fifo")
+    os.setxattr(src / "d" / "link", "trusted.a", b"1", follow_symlinks=False)
+    os.setxattr(src / "d" / "fifo", "trusted.a", b"1")
+    run("setfacl", "-m", "u:nobody:rw", src / "d" / "fifo")
+    push(src, dst, archive=True, **BOTH)
+    before, time = attributes(dst), (dst / "d").stat().st_mtime_ns
+    for name in ("link", "fifo"):
+        path = src / "d" / name
+        if change == "attributes":
+            os.setxattr(path, "trusted.a", b"2", follow_symlinks=False)
+        elif change == "owner":
+            os.chown(path, 1, 1, follow_symlinks=False)
+        else:
+            path.unlink()
+            path.write_text("a file")
+    push(src, dst, archive=True, delete=True, **BOTH)
+    after = attributes(dst)
+    assert after == attributes(src)
+    open_store(dst).undo()
+    assert attributes(dst) == before
+    assert os.getxattr(dst / "d" / "link", "trusted.a", follow_symlinks=False) == b"1"
+    assert (dst / "d").stat().st_mtime_ns == time
+    open_store(dst).undo()
+    assert attributes(dst) == after
+
+
+def test_an_undo_copies_a_file_with_other_names_with_its_attributes(tmp_path: Path, dressed: Path) -> None:
+    dst = tmp_path / "dst"
+    push(dressed, dst, **BOTH)
+    before, time = attributes(dst), (dst / "dir").stat().st_mtime_ns
+    (dressed / "dir" / "file").chmod(0o600)
+    push(dressed, dst)
+    os.link(dst / "dir" / "file", tmp_path / "elsewhere")
+    open_store(dst).undo()
+    assert attributes(dst) == before
+    assert (dst / "dir").stat().st_mtime_ns == time
+
+
+def test_a_fifo_that_was_changed_and_then_removed_can_be_restored(tmp_path: Path, needs_root: None) -> None:
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    src.mkdir()
+    os.mkfifo(src / "fifo", 0o600)
+    first = push(src, dst, archive=True).receipt
+    (src / "fifo").chmod(0o640)
+    push(src, dst, archive=True)
+    (src / "fifo").unlink()
+    push(src, dst, delete=True, max_delete="100%", archive=True)
+    assert first is not None
+    open_store(dst).restore(first.unit_id)
+    found = (dst / "fifo").lstat()
+    assert stat.S_ISFIFO(found.st_mode)
+    assert found.st_mode & 0o777 == 0o600
