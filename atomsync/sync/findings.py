@@ -238,7 +238,7 @@ def _store(found: Destination) -> Iterator[Finding]:
             NOTE, "busy", f"locked by {status.holder}", "A push waits for nobody; try again then.", True
         )
     if status.unfinished:
-        yield Finding(NOTE, "unfinished", status.unfinished, "Every command does that first.", True)
+        yield Finding(NOTE, "unfinished", status.unfinished, "Every push does that first.", True)
     else:
         yield Finding(OK, "unfinished", "none", value=False)
     if status.prepared:
