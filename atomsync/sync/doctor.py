@@ -16,7 +16,7 @@ from atomsync.fs.features import Features, probe_features
 from atomsync.fs.folding import Folding, probe_folding
 from atomsync.fs.mounts import Mount, below, mount_of
 from atomsync.fs.posix import PosixDisk
-from atomsync.fs.roots import is_dir
+from atomsync.fs.roots import is_dir, no_dir
 from atomsync.store.access import open_control
 from atomsync.store.control import HISTORY, UNIT, Control
 from atomsync.store.history import read_journal, units
@@ -115,7 +115,7 @@ def examine(
 def _destination(disk: Disk, path: str, state_dir: str | None, check: Check) -> Destination:
     exists = is_dir(path)
     if not exists and os.path.lexists(path):
-        raise RootError(f"cannot examine {shown(path)}", "it is not a directory", "DST names a directory.")
+        raise RootError(f"cannot examine {shown(path)}", no_dir(path), "DST names a directory.")
     where = path if exists else os.path.dirname(os.path.abspath(path))
     tried, kept, fault = None, Kept(), None
     with _opened(disk, where) as root:
@@ -185,8 +185,7 @@ def _kept(control: Control, check: Check) -> Kept:
 
 def _origin(disk: Disk, path: str, folding: Folding, name_max: int, check: Check) -> Origin:
     if not is_dir(path):
-        why = "it is not a directory" if os.path.lexists(path) else "it does not exist"
-        raise RootError(f"cannot examine {shown(path)}", why, "SRC names a directory.")
+        raise RootError(f"cannot examine {shown(path)}", no_dir(path), "SRC names a directory.")
     with _opened(disk, path) as root:
         try:
             found = survey(disk, root, folding, name_max, check)
