@@ -123,6 +123,16 @@ def _tried(found: Tried) -> Iterator[Finding]:
         "a rename refuses a name that exists",
         "a rename replaces a name made in that very instant by another writer",
     )
+    if has.modes:
+        yield Finding(OK, "modes", "kept as they are given", value=True)
+    else:
+        yield Finding(
+            LIMIT,
+            "modes",
+            "not kept: each push takes files for edited, and gives them their modes again",
+            "Format it as ext4, xfs or btrfs, or mount NTFS with -o permissions.",
+            False,
+        )
     yield _either("hard-links", able.link, "yes", "no", level=NOTE)
     yield _either("symlinks", has.symlinks, "yes", "no: a source with symbolic links cannot be pushed here")
     yield _either(
