@@ -194,6 +194,31 @@ def public_dir() -> Iterator[Path]:
     _remove(path)
 
 
+@pytest.fixture
+def ntfs(needs_root: None, public_dir: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts a new NTFS with these options of lowntfs-3g; the path of its root."""
+    points: list[Path] = []
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("there is no /dev/fuse")
+
+    def mounted(*options: str) -> Path:
+        image, point = public_dir / "image", public_dir / "point"
+        point.mkdir()
+        with image.open("wb") as file:
+            file.truncate(16 << 20)
+        subprocess.run([_tool("mkfs.ntfs"), "-q", "-F", "-f", image], check=True, capture_output=True)
+        line = [_tool("lowntfs-3g"), *options, image, point]
+        done = subprocess.run(line, check=False, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"cannot mount NTFS here: {done.stderr.strip()}")
+        points.append(point)
+        return point
+
+    yield mounted
+    for point in points:
+        subprocess.run(["umount", point], check=True)
+
+
 class Mounts:
     """Makes small filesystems, and takes them all away again."""
 

@@ -34,6 +34,14 @@ def test_every_room_looks_only_at_lower_floors() -> None:
     assert "0 broken" in found.stdout
 
 
+def test_every_module_stands_in_the_table_of_its_room() -> None:
+    for room in sorted(path.parent for path in PACKAGE.glob("*/__init__.py")):
+        table = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8"))) or ""
+        names = {path.stem for path in room.glob("*.py")} - {"__init__"}
+        missing = sorted(name for name in names if not re.search(rf"\b{name}\b", table))
+        assert missing == [], f"{room.name}/__init__.py does not tell of them"
+
+
 def test_every_room_says_what_it_is_for() -> None:
     silent = [
         str(path.relative_to(PACKAGE))

@@ -15,7 +15,7 @@ import click
 
 from atomsync.cli import records, render
 from atomsync.cli.completion import completing_places
-from atomsync.cli.help import did_you_mean, nearest_choice
+from atomsync.cli.help import complaint, did_you_mean
 from atomsync.cli.options import Told
 from atomsync.cli.say import say
 from atomsync.cli.signals import children_are_heard_of, unmoved
@@ -110,7 +110,7 @@ def run(arguments: list[str]) -> int:
         return UsageError.exit_status
     except click.ClickException as error:
         told.as_json = told.as_json or "--json" in arguments  # the parser stopped before it came to it
-        text = shown(error.format_message() + nearest_choice(error))
+        text = shown(complaint(error))
         hint = (
             f"Try: {error.ctx.command_path} --help"
             if isinstance(error, click.UsageError) and error.ctx

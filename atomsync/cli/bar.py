@@ -17,6 +17,8 @@ _REDRAW_S = 0.1
 class BarProgress(Counted):
     """Hands what it adds up to rich ten times a second: it is told of every file."""
 
+    drawn = True
+
     def __init__(self, *, curious: bool = False) -> None:
         super().__init__(curious=curious)
         self._bar = RichProgress(

@@ -57,7 +57,15 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
-def nearest_choice(error: click.ClickException) -> str:
+def complaint(error: click.ClickException) -> str:
+    """What click has to say, on one line, with the nearest word for a misspelt one."""
+    if isinstance(error, click.NoSuchOption):
+        near = error.possibilities or ()
+        return error.message + (f" Did you mean {' or '.join(map(repr, near))}?" if near else "")
+    return error.format_message().replace("\n\t", " ") + _nearest_choice(error)
+
+
+def _nearest_choice(error: click.ClickException) -> str:
     """The question for a value that is none of an option's choices."""
     if not (isinstance(error, click.BadParameter) and error.param is not None):
         return ""

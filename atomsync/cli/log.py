@@ -8,6 +8,7 @@ from atomsync.cli import records_history, render_history
 from atomsync.cli.options import json_option, state_dir_option
 from atomsync.cli.say import say
 from atomsync.errors import RootError
+from atomsync.fs.roots import no_dir
 from atomsync.tree.path import shown
 from atomsync.unit.store import open_store
 
@@ -32,8 +33,11 @@ def command(dst: str, *, max_count: int | None, oneline: bool, state_dir: str | 
     """
     store = open_store(dst, state_dir=state_dir)
     if not store.is_there():
-        raise RootError(f"cannot show {shown(dst)}", "it is not a directory")
-    for number, unit in enumerate(store.history()[:max_count]):
+        raise RootError(f"cannot show {shown(dst)}", no_dir(dst))
+    known = store.history()
+    if not (known or as_json):
+        say("the history is empty: no unit was ever committed here, or none is kept", err=True)
+    for number, unit in enumerate(known[:max_count]):
         if as_json:
             click.echo(records_history.unit(unit))
             continue

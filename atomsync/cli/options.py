@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from atomsync.cli.help import OUTPUT, SectionedCommand, with_options
 from atomsync.cli.quantities import duration, most, size
@@ -154,14 +155,30 @@ _ATTRIBUTES = (
     click.option("-X", "--xattrs", is_flag=True, help="Keep extended attributes too: user.*, as root all."),
     click.option("-A", "--acls", is_flag=True, help="Keep POSIX ACLs too."),
 )
+
+
+def _named(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """An empty command would run as one that succeeds; who wrote it meant a variable that is not set."""
+    if not value and ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE:
+        raise click.BadParameter("it is empty. Is a variable in the command line unset?", ctx, param)
+    return value
+
+
 _HOOKS = (
     click.option(
         "--check",
         default="",
+        callback=_named,
         metavar="CMD",
         help="Run CMD in a view of DST as it will be; unless it succeeds, nothing is committed.",
     ),
-    click.option("--after", default="", metavar="CMD", help="Run CMD in DST after each committed unit."),
+    click.option(
+        "--after",
+        default="",
+        callback=_named,
+        metavar="CMD",
+        help="Run CMD in DST after each committed unit.",
+    ),
     click.option("--undo-on-failure", is_flag=True, help="Undo a unit whose --after failed."),
     click.option(
         "--hook-timeout",
@@ -171,7 +188,11 @@ _HOOKS = (
         help="How long CMD may take; 0: as long as it likes. Default: 5m.",
     ),
     click.option(
-        "--touch", default="", metavar="FILE", help="Write FILE (relative to DST) last, whatever is changed."
+        "--touch",
+        default="",
+        callback=_named,
+        metavar="FILE",
+        help="Write FILE (relative to DST) last, whatever is changed.",
     ),
 )
 keep_bytes_option = click.option(

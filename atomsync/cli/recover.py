@@ -9,6 +9,7 @@ from atomsync.cli.options import json_option, state_dir_option
 from atomsync.cli.say import say
 from atomsync.cli.signals import answering
 from atomsync.errors import Drift, RootError, UsageError
+from atomsync.fs.roots import no_dir
 from atomsync.store.progress import Counted
 from atomsync.store.recovery import CLEAN
 from atomsync.tree.path import shown
@@ -46,7 +47,7 @@ def command(
     if unit is not None:
         return _decide(store, unit, commit=commit is not None, as_json=as_json)
     if not store.is_there():
-        raise RootError(f"cannot recover {shown(dst)}", "it is not a directory")
+        raise RootError(f"cannot recover {shown(dst)}", no_dir(dst))
     progress = Counted()
     progress.phase("recover")
     with answering(progress):

@@ -85,6 +85,8 @@ def reverted(found: Reverted, way: str) -> str:
 
 
 def collected(found: Collected) -> str:
+    if not found.units:
+        return f"nothing to give up · {render.counted(found.left, 'unit')} kept"
     return (
         f"gave up {render.counted(len(found.units), 'unit')}, {render.size(found.bytes)}"
         f" · {render.counted(found.left, 'unit')} kept"

@@ -15,6 +15,7 @@ from atomsync.cli.push import progress_of, unheard
 from atomsync.cli.say import say
 from atomsync.cli.signals import stopping
 from atomsync.errors import Interrupted, RootError
+from atomsync.fs.roots import no_dir
 from atomsync.store.progress import Progress
 from atomsync.tree.path import shown
 from atomsync.unit.reverting import Reverted
@@ -55,7 +56,7 @@ def carried_out(
         timeout=PATIENCE_S,
     )
     if not store.is_there():
-        raise RootError(f"cannot change {shown(dst)}", "it is not a directory")
+        raise RootError(f"cannot change {shown(dst)}", no_dir(dst))
     with stopping(progress_of(bar=False, curious=False)) as progress:
         found = what(store, progress)
     try:

@@ -8,6 +8,7 @@ from atomsync.cli import records_history, render_history
 from atomsync.cli.options import json_option, state_dir_option
 from atomsync.cli.say import say
 from atomsync.errors import RootError
+from atomsync.fs.roots import no_dir
 from atomsync.tree.path import shown
 from atomsync.unit.store import open_store
 
@@ -32,7 +33,7 @@ def command(dst: str, unit: str, *, diff: bool, state_dir: str | None, as_json: 
     """
     store = open_store(dst, state_dir=state_dir)
     if not store.is_there():
-        raise RootError(f"cannot show {shown(dst)}", "it is not a directory")
+        raise RootError(f"cannot show {shown(dst)}", no_dir(dst))
     with store.shown(unit, contents=diff) as (told, changes):
         if as_json:
             click.echo(records_history.unit(told))

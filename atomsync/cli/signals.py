@@ -46,8 +46,9 @@ def answering(progress: Progress) -> Iterator[None]:
 
     def answer(_number: int, _frame: object) -> None:
         if isinstance(progress, Counted):
+            wipe = "\r\x1b[2K" if progress.drawn else ""
             with contextlib.suppress(OSError):  # nobody hears it
-                os.write(2, f"atomsync: {line(progress.done)}\n".encode(errors="backslashreplace"))
+                os.write(2, f"{wipe}atomsync: {line(progress.done)}\n".encode(errors="backslashreplace"))
 
     before = {number: signal.signal(number, answer) for number in ASKING}
     try:

@@ -10,6 +10,7 @@ from atomsync.cli import records, render
 from atomsync.cli.options import json_option, state_dir_option
 from atomsync.daemon.client import ask
 from atomsync.errors import AccessError, AtomSyncError, NotWatched, RootError, TimedOut
+from atomsync.fs.roots import no_dir
 from atomsync.tree.path import shown
 from atomsync.unit.store import open_store
 
@@ -33,7 +34,7 @@ def command(dst: str, *, state_dir: str | None, as_json: bool) -> int:
     try:
         store = open_store(dst, state_dir=state_dir, timeout=0)
         if not store.is_there():
-            raise RootError(f"cannot show {shown(dst)}", "it is not a directory")
+            raise RootError(f"cannot show {shown(dst)}", no_dir(dst))
         found = store.status()
     except AtomSyncError as error:
         if watched is None:

@@ -10,6 +10,7 @@ cursor        the way to a directory: component by component, never through a li
 capabilities  what this filesystem can do, found by trying
 features      what else it can do, and what a sync costs there
 folding       which names it takes for one and the same
+identity      a directory, known again
 roots         whether an operator's own path leads to a directory
 mounts        which paths below a directory are mount points
 """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import statistics
 import struct
 import time
@@ -33,10 +34,12 @@ _ACL = struct.pack("<I", 2) + b"".join(
 
 
 class Features(NamedTuple):
-    """``reflink``: files can share blocks until one is written to. ``sparse``: holes take no space.
-    ``locks``: directories can be locked. ``generations``: an inode is told from a later one of its number.
-    ``fsync_s``, ``syncfs_s``: seconds, the median of some; None where syncfs is not to be trusted."""
+    """``modes``: the mode that a file is given is the one it has. ``reflink``: files can share blocks until
+    one is written to. ``sparse``: holes take no space. ``locks``: directories can be locked. ``generations``:
+    an inode is told from a later one of its number. ``fsync_s``, ``syncfs_s``: seconds, the median of some;
+    None where syncfs is not to be trusted."""
 
+    modes: bool
     symlinks: bool
     reflink: bool
     sparse: bool
@@ -59,6 +62,7 @@ def probe_features(disk: Disk, at: int) -> Features:
     try:
         disk.write(one, bytes(_BLOCK), 0)
         return Features(
+            all(_keeps_mode(disk, two, mode) for mode in (0o751, 0o640)),
             _works(lambda: disk.symlink("one", at, "link")),
             _works(lambda: disk.clone(two, one)),
             _keeps_holes(disk, at),
@@ -86,6 +90,12 @@ def _works(verb: Callable[[], object]) -> bool:
     except AttributeError:  # not on this system
         return False
     return True
+
+
+def _keeps_mode(disk: Disk, fd: int, mode: int) -> bool:
+    if not _works(lambda: disk.set_meta(fd, -1, -1, mode, None)):
+        return False
+    return stat.S_IMODE(disk.fstat(fd).st_mode) == mode
 
 
 def _keeps_holes(disk: Disk, at: int) -> bool:

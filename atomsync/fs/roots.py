@@ -15,3 +15,10 @@ def is_dir(path: str) -> bool:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return False
         raise
+
+
+def no_dir(path: str) -> str:
+    """Why there is no directory at ``path``, in words."""
+    if not os.path.lexists(path):
+        return "it does not exist"
+    return "it is not a directory" if os.path.exists(path) else "it is a symbolic link to nothing"

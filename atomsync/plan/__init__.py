@@ -4,4 +4,5 @@ change  one path, what it holds and what it shall hold
 step    one action of a plan: a swap of one path, with its whole subtree, or a metadata change
 plan    the changes of a unit brought into normal form (an antichain of steps), in order
 guards  reasons to refuse a plan before it is staged
+limit   how many entries one unit may take away
 """

@@ -12,7 +12,15 @@ from collections.abc import Callable
 
 from atomsync.errors import AtomSyncError, UsageError, from_oserror
 from atomsync.fs.disk import Disk
-from atomsync.store.control import Control, lock_root, restore_time, take_away, untrusted, vanished
+from atomsync.store.control import (
+    Control,
+    lock_root,
+    open_to_others,
+    restore_time,
+    take_away,
+    untrusted,
+    vanished,
+)
 from atomsync.tree.path import CONTROL_NAME, shown
 
 
@@ -96,7 +104,7 @@ def _check_trust(disk: Disk, root: int, fd: int, where: str) -> None:
     if found.st_uid != os.geteuid():
         raise untrusted(where, f"it belongs to user {found.st_uid}, we are {os.geteuid()}")
     if found.st_mode & 0o077:
-        raise untrusted(where, f"others may use it (mode {found.st_mode & 0o7777:04o})")
+        raise open_to_others(where, found.st_mode)
     if found.st_dev != disk.fstat(root).st_dev:
         raise UsageError(
             f"cannot keep the state in {shown(where)}",

@@ -315,12 +315,18 @@ def take_away(disk: Disk, root: int, mtime_ns: int) -> None:
         restore_time(disk, root, mtime_ns)
 
 
-def untrusted(where: str, why: str) -> ControlUntrusted:
-    return ControlUntrusted(
-        f"cannot trust the control directory {shown(where)}",
-        why,
-        "If it is yours: chown it to you and chmod 0700. If you do not know it: look inside, move it away.",
+def open_to_others(where: str, mode: int) -> ControlUntrusted:
+    return untrusted(
+        where,
+        f"others may use it (mode {mode & 0o7777:04o})",
+        " If chmod changes nothing (vfat, exFAT, NTFS): mount NTFS with -o permissions, the others with"
+        " -o umask=077.",
     )
+
+
+def untrusted(where: str, why: str, more: str = "") -> ControlUntrusted:
+    hint = "If it is yours: chown it to you and chmod 0700. If you do not know it: look inside, move it away."
+    return ControlUntrusted(f"cannot trust the control directory {shown(where)}", why, hint + more)
 
 
 def vanished(path: str) -> FileNotFoundError:

@@ -21,8 +21,8 @@ def unit_named(word: str, known: Sequence[str]) -> str:
     if back:
         steps = int(back[1] or 0)
         if steps >= len(known):
-            why = f"the history has {len(known)}"
-            raise UsageError(f"cannot go {steps} units back", why, _HINT)
+            why = f"the history has {_units(len(known))}"
+            raise UsageError(f"cannot go back {_units(steps)} from the last one", why, _HINT)
         return known[-1 - steps]
     found = [unit_id for unit_id in known if word and unit_id.startswith(word)]
     if word in found or len(found) == 1:
@@ -35,3 +35,7 @@ def unit_named(word: str, known: Sequence[str]) -> str:
         f"the history does not have it; it goes back to {known[0]}",
         _HINT,
     )
+
+
+def _units(count: int) -> str:
+    return "1 unit" if count == 1 else f"{count:,} units"

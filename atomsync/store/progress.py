@@ -67,7 +67,10 @@ UNCHANGED, EXCLUDED = "unchanged", "excluded"
 
 class Counted(Progress):
     """Adds up what it is told, for whoever asks; from a signal handler too. If ``curious``, ``left`` has the
-    paths that were left as they are, each with the reason (UNCHANGED or EXCLUDED)."""
+    paths that were left as they are, each with the reason (UNCHANGED or EXCLUDED). ``drawn``: it is shown on
+    the last line of a terminal, which others must wipe before they write there."""
+
+    drawn = False
 
     def __init__(self, *, curious: bool = False) -> None:
         self.curious = curious

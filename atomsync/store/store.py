@@ -17,7 +17,7 @@ from atomsync.errors import RootError, UsageError, from_oserror, reported
 from atomsync.fs.disk import Disk
 from atomsync.fs.mounts import mount_of, mounts_below
 from atomsync.fs.posix import PosixDisk
-from atomsync.fs.roots import is_dir
+from atomsync.fs.roots import is_dir, no_dir
 from atomsync.store.access import open_control
 from atomsync.store.commit import Receipt
 from atomsync.store.control import HISTORY, JOURNAL, MANIFEST, PENDING, PREPARED, UNIT, Control
@@ -283,7 +283,7 @@ class BaseStore:
         """Give up the units beyond these limits, those committed first, and delete what is waste anyway. With
         no limit no unit is given up."""
         if not self.is_there():
-            raise RootError(f"cannot tidy up {shown(self.path)}", "it is not a directory")
+            raise RootError(f"cannot tidy up {shown(self.path)}", no_dir(self.path))
         with self.looking() as control:
             if control is None:
                 return Collected((), 0, 0, ())

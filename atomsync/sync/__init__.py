@@ -1,10 +1,14 @@
 """Use cases: the only place that wires the rooms together.
 
-roots    SRC and DST as the operator named them, checked against each other
-compare  two trees walked side by side into changes
+roots    SRC and DST as the operator named them, checked against each other; known: and against the last unit
+origin   where a push begins: the open source, and what we may give to the destination
+compare  two trees walked side by side into changes; links: which of them are one file
 look     the same for some paths, at their cost
-settle   compared and staged until the source rests
-push     one unit of work that makes DST hold what SRC holds
+drift    what somebody else changed at the destination since the last unit
+safety   what a push must not do without being told to
+settle   compared and staged until the source rests; touch: the file that is written last
+push     one unit of work that makes DST hold what SRC holds; dry_run: its first half; report: what came of it
+hooks    commands around a commit; running: one of them, to its end; facts: what they and programs are told
 phases   how long each phase took
 doctor   what is known of SRC and DST before anything is pushed
 survey   a source looked through for that

@@ -201,9 +201,10 @@ class Comparer:
         same = wanted[:SEEN] == old[:SEEN]
         if touched or not same:
             self.result.changes.append(Change(path, old, wanted, content=False))
-        self._unchanged += same
-        if same and self.progress.curious:
-            self.progress.unchanged(path)
+        if same and path:  # DST itself is no entry of DST
+            self._unchanged += 1
+            if self.progress.curious:
+                self.progress.unchanged(path)
 
     def _keep_in_scope(self, path: str, want: dict[str, Entry], have: dict[str, Entry]) -> None:
         """Take out of both listings what is excluded, reserved, skipped or special."""

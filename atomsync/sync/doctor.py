@@ -16,16 +16,16 @@ from atomsync.fs.features import Features, probe_features
 from atomsync.fs.folding import Folding, probe_folding
 from atomsync.fs.mounts import Mount, below, mount_of
 from atomsync.fs.posix import PosixDisk
-from atomsync.fs.roots import is_dir
+from atomsync.fs.roots import is_dir, no_dir
 from atomsync.store.access import open_control
-from atomsync.store.control import HISTORY, UNIT, Control
+from atomsync.store.control import HISTORY, UNIT, Control, open_to_others
 from atomsync.store.history import read_journal, units
 from atomsync.store.scratch import scratch
 from atomsync.store.status import NOTHING, Status, status_of
 from atomsync.sync.roots import check_overlap
 from atomsync.sync.survey import Survey, survey
 from atomsync.tree.entry import FILE
-from atomsync.tree.path import shown
+from atomsync.tree.path import CONTROL_NAME, shown
 from atomsync.tree.scan import subtree
 from atomsync.watch.filesystems import gives_no_events, silent_below
 from atomsync.watch.limits import Limits, limits
@@ -115,7 +115,7 @@ def examine(
 def _destination(disk: Disk, path: str, state_dir: str | None, check: Check) -> Destination:
     exists = is_dir(path)
     if not exists and os.path.lexists(path):
-        raise RootError(f"cannot examine {shown(path)}", "it is not a directory", "DST names a directory.")
+        raise RootError(f"cannot examine {shown(path)}", no_dir(path), "DST names a directory.")
     where = path if exists else os.path.dirname(os.path.abspath(path))
     tried, kept, fault = None, Kept(), None
     with _opened(disk, where) as root:
@@ -128,6 +128,8 @@ def _destination(disk: Disk, path: str, state_dir: str | None, check: Check) -> 
             check()
             with scratch(disk, root, control, _SCRATCH) as at:
                 tried = _try(disk, at, check)
+                if (mode := disk.fstat(at).st_mode) & 0o077:
+                    raise open_to_others(shown(f"{path}/{CONTROL_NAME}"), mode)
             if control is not None and not kept.status.holder and control.has(UNIT):
                 with contextlib.suppress(FileNotFoundError):
                     read_journal(control, UNIT)
@@ -185,8 +187,7 @@ def _kept(control: Control, check: Check) -> Kept:
 
 def _origin(disk: Disk, path: str, folding: Folding, name_max: int, check: Check) -> Origin:
     if not is_dir(path):
-        why = "it is not a directory" if os.path.lexists(path) else "it does not exist"
-        raise RootError(f"cannot examine {shown(path)}", why, "SRC names a directory.")
+        raise RootError(f"cannot examine {shown(path)}", no_dir(path), "SRC names a directory.")
     with _opened(disk, path) as root:
         try:
             found = survey(disk, root, folding, name_max, check)

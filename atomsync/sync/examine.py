@@ -11,6 +11,7 @@ import errno
 import time
 
 from atomsync.errors import AtomSyncError, DiskError, RootError, StoreLocked, UsageError, from_oserror
+from atomsync.fs.roots import no_dir
 from atomsync.store.access import open_control
 from atomsync.store.control import UNIT, Control
 from atomsync.store.copying import digest_file
@@ -177,7 +178,7 @@ class Examiner:
     def _existing(self) -> Control:
         store = self._store
         if not store.is_there():
-            raise RootError(f"cannot verify {shown(store.path)}", "it is not a directory")
+            raise RootError(f"cannot verify {shown(store.path)}", no_dir(store.path))
         with contextlib.suppress(FileNotFoundError):
             control = open_control(store.disk, store.path, store.options.state_dir, make=False)
             if control is not None:

@@ -123,6 +123,16 @@ def _tried(found: Tried) -> Iterator[Finding]:
         "a rename refuses a name that exists",
         "a rename replaces a name made in that very instant by another writer",
     )
+    if has.modes:
+        yield Finding(OK, "modes", "kept as they are given", value=True)
+    else:
+        yield Finding(
+            LIMIT,
+            "modes",
+            "not kept: each push takes files for edited, and gives them their modes again",
+            "Format it as ext4, xfs or btrfs, or mount NTFS with -o permissions.",
+            False,
+        )
     yield _either("hard-links", able.link, "yes", "no", level=NOTE)
     yield _either("symlinks", has.symlinks, "yes", "no: a source with symbolic links cannot be pushed here")
     yield _either(
@@ -238,7 +248,7 @@ def _store(found: Destination) -> Iterator[Finding]:
             NOTE, "busy", f"locked by {status.holder}", "A push waits for nobody; try again then.", True
         )
     if status.unfinished:
-        yield Finding(NOTE, "unfinished", status.unfinished, "Every command does that first.", True)
+        yield Finding(NOTE, "unfinished", status.unfinished, "Every push does that first.", True)
     else:
         yield Finding(OK, "unfinished", "none", value=False)
     if status.prepared:

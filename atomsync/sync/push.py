@@ -133,7 +133,7 @@ def push(
 
 def later(patterns: Iterable[str]) -> Callable[[str], bool] | None:
     """Whether a path matches one of these gitignore patterns; None if there are none."""
-    filters = Filters(patterns)
+    filters = Filters(patterns, option="--last")
     return functools.partial(_matches, filters) if filters.active else None
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 
 from atomsync.errors import RootError, RootsOverlap, UsageError, from_oserror
-from atomsync.fs.roots import is_dir
+from atomsync.fs.roots import is_dir, no_dir
 from atomsync.tree.path import shown
+
+_LOCAL = "atomsync knows no network: mount the other side here, or run atomsync there."
 
 
 def check_roots(source: str, destination: str, state_dir: str | None = None) -> None:
@@ -17,26 +20,28 @@ def check_roots(source: str, destination: str, state_dir: str | None = None) -> 
         raise from_oserror(error, f"cannot read {shown(str(error.filename or source))}") from None
 
 
+def _is_remote(path: str) -> bool:
+    """Whether it looks like ``user@host:path`` or ``https://…``."""
+    return re.match(r"[\w.@-]{2,}:", path) is not None
+
+
 def _check_roots(source: str, destination: str, state_dir: str | None) -> None:
     for name, path in (("SRC", source), ("DST", destination), ("--state-dir", state_dir)):
         if path == "":
             raise RootError(f"cannot use {name}", "it is empty", "Is a variable in the command line unset?")
     if not is_dir(source):
-        why = "it does not exist" if not os.path.lexists(source) else "it is not a directory"
-        raise RootError(
-            f"cannot push from {shown(source)}", why, "SRC names a directory; its contents are pushed."
-        )
+        hint = _LOCAL if _is_remote(source) else "SRC names a directory; its contents are pushed."
+        raise RootError(f"cannot push from {shown(source)}", no_dir(source), hint)
     # Asked twice, for somebody else's first push may just make it.
     if not is_dir(destination) and os.path.lexists(destination) and not is_dir(destination):
-        dangling = os.path.islink(destination) and not os.path.exists(destination)
-        why = "it is a symbolic link to nothing" if dangling else "it is not a directory"
+        why = no_dir(destination)
         raise RootError(f"cannot push to {shown(destination)}", why, "Remove it, or name another DST.")
     above = os.path.dirname(os.path.abspath(destination))
     if not is_dir(destination) and not is_dir(above):
         raise RootError(
             f"cannot push to {shown(destination)}",
             f"{shown(above)} does not exist",
-            "Make it first; only the last component of DST is made.",
+            _LOCAL if _is_remote(destination) else "Make it first; only the last component of DST is made.",
         )
     if state_dir is not None and not is_dir(destination):
         _check_device(state_dir, above)

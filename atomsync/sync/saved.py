@@ -82,7 +82,7 @@ class SavedPlan(NamedTuple):
             paths = ", ".join(shown(path or ".") for path in moved[:_LISTED_MAX]) + more
             raise PlanMoved(
                 "the plan does not hold any more",
-                f"not as they were when it was made: {paths}",
+                f"SRC or DST is not as the plan saw it: {paths}",
                 MAKE_ANEW,
             )
 

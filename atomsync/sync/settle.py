@@ -207,8 +207,11 @@ def check_taken(
     changes = found.changes
     check_mounted(changes, safety.lost)
     # A directory that only gets back the time it had counts as unchanged already; the root is no entry of it.
-    met = sum(old is not None and (new is None or new[:SEEN] != old[:SEEN]) for _, old, new, _ in changes)
-    there = found.unchanged + met - 1
+    met = sum(
+        old is not None and path != "" and (new is None or new[:SEEN] != old[:SEEN])
+        for path, old, new, _ in changes
+    )
+    there = found.unchanged + met
     empty = any(change.new is None for change in changes) and not origin.disk.scandir(origin.root)
     check_losses(
         changes, max(there, known), safety.limit, source_is_empty=empty, even_all=safety.even_all, wary=wary

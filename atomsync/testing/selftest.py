@@ -23,7 +23,7 @@ from atomsync.errors import DiskError, RootError, StaleEntry, from_oserror
 from atomsync.fs.capabilities import Capabilities, has_reflinks, probe
 from atomsync.fs.disk import Space
 from atomsync.fs.posix import PosixDisk
-from atomsync.fs.roots import is_dir
+from atomsync.fs.roots import is_dir, no_dir
 from atomsync.store.progress import Progress
 from atomsync.store.removal import remove_tree
 from atomsync.testing.faults import Hook, fail_at
@@ -74,8 +74,7 @@ class Result(NamedTuple):
 def scratch(path: str) -> Iterator[str]:
     """A new directory in ``path``, removed at the end with all that is in it; the time of ``path`` stays."""
     if not is_dir(path):
-        why = "it is not a directory" if os.path.lexists(path) else "it does not exist"
-        raise RootError(f"cannot test {shown(path)}", why, "DST names a directory that exists.")
+        raise RootError(f"cannot test {shown(path)}", no_dir(path), "DST names a directory that exists.")
     disk = PosixDisk()
     name = f".atomsync-selftest-{secrets.token_hex(4)}"
     where = os.path.join(path, name)

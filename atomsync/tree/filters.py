@@ -35,12 +35,15 @@ def include_line(pattern: str) -> str:
 
 
 class Filters:
-    """``lines`` are gitignore lines; ``gitignore`` says whether ``.gitignore`` files are honoured too."""
+    """``lines`` are gitignore lines, given by ``option``; ``gitignore`` says whether ``.gitignore`` files are
+    honoured too."""
 
-    def __init__(self, lines: Iterable[str] = (), *, gitignore: bool = False) -> None:
+    def __init__(
+        self, lines: Iterable[str] = (), *, gitignore: bool = False, option: str = "--exclude/--include"
+    ) -> None:
         lines = list(lines)
         self.gitignore = gitignore
-        self._own = _spec(lines, "--exclude/--include") if lines else None
+        self._own = _spec(lines, option) if lines else None
         self._found: dict[str, GitIgnoreSpec] = {}
 
     def anew(self) -> Filters:

@@ -16,6 +16,7 @@ savepoint     a part that can be taken back by itself
 sealed        what is told of it between its seal and its commit
 events        who wants to hear of it
 compensation  what must be taken back elsewhere
+reverting     undo and restore
 turn          its visit to the store
 
 The pattern is Martin Fowler's; the manners (flush, commit, rollback, context manager, pending

@@ -22,6 +22,7 @@ from atomsync.store.letting_go import RESTORES, UNDOES
 from atomsync.store.naming import unit_named
 from atomsync.store.progress import Progress
 from atomsync.store.reversal import Reversal, reversal
+from atomsync.store.seal import look_at
 from atomsync.store.store import BaseStore
 from atomsync.store.unit_id import time_of_unit
 from atomsync.store.versions import Past, fold
@@ -97,6 +98,8 @@ def restore(
         check_read(found, behind)
         known = fold(reversed(found[len(found) - len(behind) :]))
         pasts = {path: past for path, past in known.items() if not tops or _is_at_or_below(path, tops)}
+        for top in sorted(tops):
+            _check_known(control, top, pasts, unit_id)
         wanted = _Wanted({RESTORES: unit_id}, pasts, {}, known)
         return _reverted(unit, unit_id, wanted, reversal(control, *wanted[1:], found, progress or Progress()))
 
@@ -152,6 +155,17 @@ def _count_until(control: Control, to: str | datetime, ids: list[str]) -> int:
             "Keep more of it: --keep N, --keep-bytes SIZE, of push and watch.",
         )
     return count
+
+
+def _check_known(control: Control, top: str, pasts: Collection[str], unit_id: str) -> None:
+    """Nothing to do is no answer to a name that was misspelt."""
+    if any(_is_at_or_below(path, (top,)) for path in pasts) or look_at(control.tree, top) is not None:
+        return
+    raise UsageError(
+        f"cannot restore {shown(top)}",
+        f"it is not there, and no unit behind {unit_id} took it away",
+        "Paths are relative to DST.",
+    )
 
 
 def _is_at_or_below(path: str, tops: Collection[str]) -> bool:

@@ -74,6 +74,27 @@ def test_an_empty_name_is_no_directory(atomsync: Any, src: Path, dst: Path, unch
         refused(atomsync("push", src, ""), 3, "DST", "it is empty")
 
 
+@pytest.mark.parametrize("option", ["--check", "--after", "--touch"])
+def test_an_empty_hook_is_an_unset_variable(
+    option: str, atomsync: Any, src: Path, dst: Path, unchanged: Unchanged
+) -> None:
+    with unchanged(dst, control=True):
+        refused(atomsync("push", option, "", src, dst), 1, option, "it is empty")
+
+
+@pytest.mark.parametrize("place", ["you@host:/srv/www", "host:www", "https://example.org/www"])
+def test_who_takes_it_for_rsync_over_a_network_is_told(
+    place: str, atomsync: Any, src: Path, dst: Path, unchanged: Unchanged
+) -> None:
+    with unchanged(dst, control=True):
+        refused(atomsync("push", place, dst), 3, "no network")
+    refused(atomsync("push", src, place + "/x"), 3, "no network")
+
+
+def test_a_pattern_that_cannot_be_read_names_its_own_option(atomsync: Any, src: Path, dst: Path) -> None:
+    assert "the patterns of --last: " in atomsync("push", "--last", "!", src, dst).stderr
+
+
 def test_a_state_directory_on_another_filesystem_is_refused_before_a_destination_is_made(
     atomsync: Any, src: Path, tmp_path: Path, small_fs: Any
 ) -> None:

@@ -74,6 +74,23 @@ def test_what_it_finds_is_what_the_tools_of_the_system_find(
 
 
 @pytest.mark.root
+@pytest.mark.parametrize(
+    ("option", "status", "modes"),
+    [("umask=000", 48, False), ("umask=077", 0, False), ("permissions", 0, True)],
+)
+def test_a_disk_that_keeps_no_modes_is_judged_as_a_push_would_find_it(
+    option: str, status: int, modes: bool, ntfs: Callable[..., Path], atomsync: Any, src: Path
+) -> None:
+    dst = ntfs("-o", option) / "dst"
+    found = examined(atomsync("doctor", "--json", dst))
+    assert (found["exit_status"], by_name(found)["modes"]["value"]) == (status, modes)
+    done = atomsync("push", src, dst)
+    assert done.returncode == status
+    assert ("umask=077" in done.stderr) == (status != 0)
+    if modes:
+        assert atomsync("push", src, dst).stdout.startswith("nothing to do")
+
+
 def test_times_in_whole_seconds_are_noticed(atomsync: Any, small_fs: Any) -> None:
     found = by_name(examined(atomsync("doctor", "--json", small_fs("ext4-seconds"))))
     assert (found["times"]["level"], found["times"]["value"]) == ("note", 10**9)

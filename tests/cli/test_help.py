@@ -88,6 +88,11 @@ def test_a_misspelt_word_is_answered_with_the_nearest(words: list[str], near: st
     assert second.startswith("  Try: atomsync")
 
 
+def test_a_missing_choice_is_told_on_one_line(atomsync: Any) -> None:
+    first = atomsync("completion").stderr.splitlines()[0]
+    assert first == "atomsync: Missing argument 'SHELL'. Choose from: bash, zsh, fish"
+
+
 def test_what_is_near_nothing_gets_no_suggestion(atomsync: Any) -> None:
     assert "mean" not in atomsync("zzzz").stderr
     assert "mean" not in atomsync("push", "--durability", "zzzz", "a", "b").stderr

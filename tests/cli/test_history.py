@@ -238,11 +238,37 @@ def test_a_unit_that_there_is_not_is_refused_and_the_way_to_find_one_is_told(
     assert json.loads(atomsync(verb, dst, *rest, "--json").stdout)["code"] == "usage"
 
 
+def test_a_misspelt_path_is_not_taken_for_one_that_needs_nothing(dst: Path, atomsync: Any) -> None:
+    done = atomsync("restore", "--to", "@~1", dst, "index.html", "idx.html")
+    assert done.returncode == 1
+    assert "cannot restore idx.html: it is not there" in done.stderr
+    assert files(dst) == {"index.html": b""}
+    assert "created 2 " in atomsync("restore", "--to", "@~1", dst, "img/").stdout
+    assert atomsync("restore", "--to", "@", dst, "img", "index.html").returncode == 0
+
+
+def test_numbers_and_words_agree_where_the_history_is_too_short(dst: Path, atomsync: Any) -> None:
+    atomsync("gc", "--keep", "1", dst)
+    assert (
+        "cannot go back 1 unit from the last one: the history has 1 unit\n"
+        in atomsync("show", dst, "@~1").stderr
+    )
+    assert atomsync("gc", dst).stdout == "nothing to give up · 1 unit kept\n"
+
+
+def test_a_log_of_nothing_says_so(tmp_path: Path, atomsync: Any) -> None:
+    done = atomsync("log", tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.startswith("the history is empty")
+
+
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_where_there_is_no_destination_it_says_so_and_makes_none(
     tmp_path: Path, atomsync: Any, words: list[str]
 ) -> None:
-    assert atomsync(*words, tmp_path / "none").returncode == 3
+    done = atomsync(*words, tmp_path / "none")
+    assert done.returncode == 3
+    assert "it does not exist" in done.stderr
     assert not (tmp_path / "none").exists()
 
 

@@ -177,6 +177,21 @@ def test_a_name_cannot_be_taken_for_a_word_of_ours() -> None:
     assert painted("updated  atomsync: x") == "updated  atomsync: x"
 
 
+def test_what_a_verification_found_outlives_its_bar(
+    atomsync: Any, tmp_path: Path, src: Path, dst: Path, plant: Plant
+) -> None:
+    atomsync("push", src, dst)
+    plant(dst, {"extra": b""})
+    _, shown = on_both(atomsync.line("verify", dst), tmp_path, NO_COLOR="1")
+    assert re.fullmatch(r"extra     extra\r\nextra 1 · .*\r\n", shown.rpartition("\x1b[2K")[2])
+
+
+def test_an_answer_is_not_written_behind_the_bar(atomsync: Any, tmp_path: Path, src: Path, dst: Path) -> None:
+    line = atomsync.line("push", "--check", "kill -USR2 $PPID; sleep 0.3", src, dst)
+    _, shown = on_both(line, tmp_path, NO_COLOR="1")
+    assert re.search(r"\r\x1b\[2Katomsync: hook · \d\.\d s\r\n", shown), shown
+
+
 # -- SIGUSR2
 PROGRESS = r"atomsync: (start|scan|stage|check|seal|commit) .*· \d+\.\d s.*"
 

@@ -254,7 +254,12 @@ def test_what_is_no_directory_has_nothing_to_recover_or_to_show(
     if "--json" in words:
         assert told(done)["code"] == "root"
     else:
-        assert "it is not a directory" in done.stderr
+        why = {
+            "nothing": "does not exist",
+            "a file": "is not a directory",
+            "a link to nothing": "is a symbolic link",
+        }
+        assert f"it {why[what]}" in done.stderr
     assert os.listdir(tmp_path) == ([] if what == "nothing" else ["it"])
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ import pytest
 from atomsync.fs.disk import Stat
 from atomsync.fs.folding import ASCII, FULL, NONE, SIMPLE, Folding, probe_folding
 from atomsync.fs.posix import PosixDisk
-from tests.conftest import _tool
 
 # Names of which many are one to somebody.
 NAMES = [
@@ -57,30 +54,6 @@ def test_the_usual_filesystems_take_every_name_for_one_of_its_own(kind: str, sma
     assert found == Folding()
     assert not found.folds
     assert len({found.key(name) for name in NAMES}) == len(NAMES)
-
-
-@pytest.fixture
-def ntfs(needs_root: None, public_dir: Path) -> Iterator[Callable[..., Path]]:
-    points: list[Path] = []
-    if not os.path.exists("/dev/fuse"):
-        pytest.skip("there is no /dev/fuse")
-
-    def mounted(*options: str) -> Path:
-        image, point = public_dir / "image", public_dir / "point"
-        point.mkdir()
-        with image.open("wb") as file:
-            file.truncate(16 << 20)
-        subprocess.run([_tool("mkfs.ntfs"), "-q", "-F", "-f", image], check=True, capture_output=True)
-        line = [_tool("lowntfs-3g"), *options, image, point]
-        done = subprocess.run(line, check=False, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"cannot mount NTFS here: {done.stderr.strip()}")
-        points.append(point)
-        return point
-
-    yield mounted
-    for point in points:
-        subprocess.run(["umount", point], check=True)
 
 
 def test_ntfs_that_ignores_case_is_known_and_every_pair_it_collapses_has_one_key(

@@ -15,7 +15,7 @@ from atomsync.watch.limits import Limits
 
 BEST = Tried(
     Capabilities(exchange=True, rename_new=True, link=True, syncfs=True),
-    Features(True, True, True, True, True, True, True, fsync_s=0.002, syncfs_s=0.004),
+    Features(True, True, True, True, True, True, True, True, fsync_s=0.002, syncfs_s=0.004),
     Folding(),
 )
 ROOMY = Space(4096, 10**12, 10**6, 255, False)
