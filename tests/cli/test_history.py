@@ -282,7 +282,7 @@ def test_where_no_unit_ever_was_nothing_is_made(tmp_path: Path, atomsync: Any, w
 # -- tidying
 def test_gc_says_what_it_gave_up(dst: Path, atomsync: Any) -> None:
     before = files(dst)
-    assert atomsync("gc", dst).stdout == "gave up 0 units, 0 B · 3 units kept\n"
+    assert atomsync("gc", dst).stdout == "nothing to give up · 3 units kept\n"
     found = units(dst, atomsync)
     (told,) = objects(atomsync("gc", "--json", "--keep", "1", dst))
     assert (told["event"], told["units"], told["left"], told["warnings"]) == ("gc", found[:0:-1], 1, [])
