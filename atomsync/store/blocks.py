@@ -68,7 +68,7 @@ def fill(
         data = disk.pread(reading, CHUNK_BYTES, offset)
         if not data or offset + len(data) > size:
             return None
-        here = target.pread(writing, len(data), offset)
+        here = _held(target, writing, len(data), offset, size)
         if here != data:
             for start, end, zero in _differing(data, here):
                 if zero and sparse:
@@ -82,6 +82,17 @@ def fill(
         progress.advance(0, len(data))
         progress.check()
     return hasher.hexdigest()
+
+
+def _held(target: Disk, writing: int, length: int, offset: int, size: int) -> bytes:
+    """What the slot has there. A bad block of the former version is one of its clone: from there on nothing
+    is taken over."""
+    try:
+        return target.pread(writing, length, offset)
+    except OSError:
+        target.truncate(writing, offset)
+        target.truncate(writing, size)
+        return b""
 
 
 def _differing(data: bytes, here: bytes) -> Iterator[tuple[int, int, bool]]:

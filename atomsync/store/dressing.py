@@ -16,7 +16,7 @@ from atomsync.fs.disk import Disk
 from atomsync.store.control import Control
 from atomsync.tree.entry import LINK, Entry
 from atomsync.tree.path import shown
-from atomsync.tree.xattrs import attributes_at, decode, difference, read_attributes, way_back
+from atomsync.tree.xattrs import DEFAULT_ACL, attributes_at, decode, difference, read_attributes, way_back
 
 _WRITE_BIT = 0o200
 _CANNOT_HOLD = {errno.EOPNOTSUPP, errno.ENOSPC, errno.E2BIG, errno.ERANGE, errno.EINVAL}
@@ -35,6 +35,12 @@ def dress(disk: Disk, at: int, name: str, entry: Entry, path: str) -> None:
         except OSError as error:
             raise cannot_hold(error, path) from None
     disk.set_meta_at(at, name, -1, -1, None if entry.kind == LINK else entry.mode, entry.mtime_ns)
+
+
+def take_default_acl(disk: Disk, at: int, name: str) -> None:
+    """From a directory of ours: what is made in it shall not inherit what DST had when the store was made."""
+    if DEFAULT_ACL in disk.xattr_names(at, name):
+        disk.set_xattrs(at, name, {DEFAULT_ACL: None})
 
 
 def attributes_of(control: Control, path: str, like: str) -> str:

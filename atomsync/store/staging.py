@@ -29,7 +29,7 @@ from atomsync.store.blocks import REBASED_MIN_BYTES
 from atomsync.store.content import Content, Linked, Shared, Spooled
 from atomsync.store.control import JOURNAL, PENDING, SLOTS, UNIT, Control
 from atomsync.store.copying import Job, Source, copy_file, link_file
-from atomsync.store.dressing import dress
+from atomsync.store.dressing import dress, take_default_acl
 from atomsync.store.drift import drifted
 from atomsync.store.kept import KeptObjects, version_gone
 from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
@@ -67,6 +67,7 @@ class Stage:
         try:
             self._make_unit()
             self.disk.mkdir(self.unit, SLOTS)
+            take_default_acl(self.disk, self.unit, SLOTS)
             self.slots = self.disk.open_dir(self.unit, SLOTS)
             for fd in (self.unit, self.slots):
                 self.disk.set_meta(fd, -1, -1, 0o700, None)

@@ -69,7 +69,9 @@ class Links:
                     kept[member.old.ino].append(member)
             if kept:
                 stay = max(kept.values(), key=len)  # of equals, the first
-                _link_to(stay[0], [member for member in members if member not in stay], wanted, contents)
+                staying = {member.path for member in stay}
+                others = [member for member in members if member.path not in staying]
+                _link_to(stay[0], others, wanted, contents)
             else:
                 _share(members, by_path, ownership, wanted, contents)
         fresh = sum(path not in by_path for path in wanted)

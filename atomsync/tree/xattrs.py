@@ -19,7 +19,8 @@ ACLS, USER, SYSTEM = "A", "X", "S"
 TEXT_MAX = 400_000  # two of them, and the paths, fit into a record of the journal
 _FAMILIES = ACLS + USER + SYSTEM
 _ACCESS = "system.posix_acl_access"
-_ACL_NAMES = {_ACCESS, "system.posix_acl_default"}
+DEFAULT_ACL = "system.posix_acl_default"
+_ACL_NAMES = {_ACCESS, DEFAULT_ACL}
 _NOT_OURS = {
     *("security.evm", "security.ima"),  # the kernel computes them, of each inode
     *("trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT"),  # the ACLs once more, on XFS

@@ -151,6 +151,21 @@ def test_what_a_new_object_inherits_is_taken_from_it_again(tmp_path: Path, dress
     assert attributes(dst) == attributes(dressed)
 
 
+def test_nothing_new_inherits_a_default_acl_that_was_there_when_the_store_was_made(
+    tmp_path: Path, needs_root: None
+) -> None:
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    (src / "new" / "below").mkdir(parents=True)
+    (src / "new" / "below" / "file").write_text("x")
+    dst.mkdir()
+    run("setfacl", "-m", "d:u:games:rwx,d:g::-", dst)
+    push(src, dst)
+    (src / "later").write_text("x")
+    push(src, dst)
+    assert all(os.listxattr(path) == [] for path in dst.rglob("*") if ".atomsync" not in path.parts)
+    assert os.listxattr(dst) == ["system.posix_acl_default"]
+
+
 def test_another_user_keeps_user_attributes_and_acls_of_what_is_closed_to_writing(
     public_dir: Path, atomsync: Any
 ) -> None:

@@ -191,6 +191,28 @@ def test_a_block_that_is_not_what_was_written_is_found_in_a_file_staged_over_its
 
 
 @pytest.mark.root
+def test_a_block_that_cannot_be_read_in_the_former_version_is_no_part_of_the_new_one(
+    small_fs: Any, tmp_path: Path, atomsync: Any
+) -> None:
+    point, src = small_fs("btrfs", 320), tmp_path / "src"
+    src.mkdir()
+    marks = [b"atomsync %d" % number for number in range(20 * MIB // 4096)]
+    data = b"".join(mark.ljust(4096, b".") for mark in marks)
+    (src / "f").write_bytes(data)
+    push(src, point / "dst")
+    subprocess.run(["umount", point], check=True)
+    image = point.with_name(point.name + ".image")
+    with image.open("r+b") as file:  # the first block of one of the pieces that are compared
+        file.seek(file.read().index(marks[10 * MIB // 4096].ljust(4096, b".")))
+        file.write(b"rotten")
+    subprocess.run(["mount", "-o", "loop", image, point], check=True)
+    assert atomsync("verify", point / "dst").returncode == 42
+    done = atomsync("verify", point / "dst", "--repair", src)
+    assert done.returncode == 0, done.stderr
+    assert (point / "dst" / "f").read_bytes() == data
+
+
+@pytest.mark.root
 def test_a_source_that_changes_while_its_clone_is_read_back_is_not_taken(small_fs: Any) -> None:
     point = small_fs("btrfs", 400)
     src, dst = point / "src", point / "dst"
