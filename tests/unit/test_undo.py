@@ -469,6 +469,31 @@ def test_an_undo_cut_at_any_call_is_done_or_is_not_and_can_be_undone(simulate: M
     assert seen == {False, True}
 
 
+def test_a_restore_of_some_names_of_a_file_cut_at_any_call_leaves_the_history_alone(simulate: Make) -> None:
+    world = simulate(OLD, None)
+    for twin in ("twin", "third"):
+        with world.place("file") as (at, name):
+            world.disk.link(at, name, at, twin)
+    with world.begin() as unit:
+        unit.write("other", b"")
+    first = ids(world)[0]
+    with world.begin() as unit:
+        for name in ("file", "twin", "third"):
+            unit.remove(name)
+
+    seen = set()
+    for trial in every_crash(world.store(), lambda here: here.restore(first, ["file", "twin"]), reboots=1):
+        left = world.on(trial.store.disk)
+        left.recover()
+        seen.add(left.entry("file") is not None)
+        if trial.how != "power cut":
+            assert [links for _, links in names_in_history(left)] == [3, 3, 3], trial[:3]
+        if trial.at % 7 == 0:
+            left.store().restore(first)
+            assert {left.content(name) for name in ("file", "twin", "third")} == {b"old"}
+    assert seen == {False, True}
+
+
 def test_an_undo_that_fails_at_any_call_can_be_tried_again(simulate: Make) -> None:
     world = simulate(OLD, NEW)
     world.push()
