@@ -207,7 +207,7 @@ class _Thinking:
         disk, (at, name) = self._control.disk, self._control.tree.split(path)
         new = self._new(before._replace(size=now.size, xattrs=""), now)
         owner = (new.uid, new.gid) != (now.uid, now.gid)
-        in_place = may_change_in_place(disk, at, name, owner=owner)
+        in_place = self._ownership.may_change(now) and may_change_in_place(disk, at, name, owner=owner)
         if not in_place or (now.kind == LINK and before.xattrs):  # those of others came with another inode
             every = families(acls=True, xattrs=True, root=os.geteuid() == 0)
             with reported(f"cannot read {shown(path)}"):
