@@ -165,10 +165,10 @@ class _Thinking:
             self._change_directory(path, past, before, now)
         elif now is not None and before.kind == now.kind != DIR and self._has_content(past, before, now):
             self._change_attributes(path, past, before, now)
-        elif before.kind == FILE:
-            self._put_back(path, past, before, now)
-        else:  # its entry says all there is to know
+        elif before.kind in (DIR, LINK):
             self._changes[path] = Change(path, now, self._dressed(self._new(before), past.places))
+        else:
+            self._put_back(path, past, before, now)
 
     def _has_content(self, past: Past, before: Entry, now: Entry) -> bool:
         """Whether what is there has the content it had, or one that was never a unit's business."""
@@ -239,7 +239,8 @@ class _Thinking:
             if (went.size, went.mtime_ns) == (there.size, there.mtime_ns) and (linked or went.kind == FILE):
                 if not linked:
                     new = self._dressed(new, [(went, kept)])
-                self._contents[path] = kept._replace(linked=linked)
+                if linked or new.kind == FILE:  # of a special file the entry says all there is to know
+                    self._contents[path] = kept._replace(linked=linked)
                 self._changes[path] = Change(path, now, new)
                 return
         if before.kind == OTHER:  # made anew: there is nothing in it
