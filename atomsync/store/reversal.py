@@ -165,10 +165,10 @@ class _Thinking:
             self._change_directory(path, past, before, now)
         elif now is not None and before.kind == now.kind != DIR and self._has_content(past, before, now):
             self._change_attributes(path, past, before, now)
-        elif before.kind == FILE:
-            self._put_back(path, past, before, now)
-        else:  # its entry says all there is to know
+        elif before.kind in (DIR, LINK):
             self._changes[path] = Change(path, now, self._dressed(self._new(before), past.places))
+        else:
+            self._put_back(path, past, before, now)
 
     def _has_content(self, past: Past, before: Entry, now: Entry) -> bool:
         """Whether what is there has the content it had, or one that was never a unit's business."""
@@ -207,7 +207,7 @@ class _Thinking:
         disk, (at, name) = self._control.disk, self._control.tree.split(path)
         new = self._new(before._replace(size=now.size, xattrs=""), now)
         owner = (new.uid, new.gid) != (now.uid, now.gid)
-        in_place = may_change_in_place(disk, at, name, owner=owner)
+        in_place = self._ownership.may_change(now) and may_change_in_place(disk, at, name, owner=owner)
         if not in_place or (now.kind == LINK and before.xattrs):  # those of others came with another inode
             every = families(acls=True, xattrs=True, root=os.geteuid() == 0)
             with reported(f"cannot read {shown(path)}"):
@@ -239,7 +239,8 @@ class _Thinking:
             if (went.size, went.mtime_ns) == (there.size, there.mtime_ns) and (linked or went.kind == FILE):
                 if not linked:
                     new = self._dressed(new, [(went, kept)])
-                self._contents[path] = kept._replace(linked=linked)
+                if linked or new.kind == FILE:  # of a special file the entry says all there is to know
+                    self._contents[path] = kept._replace(linked=linked)
                 self._changes[path] = Change(path, now, new)
                 return
         if before.kind == OTHER:  # made anew: there is nothing in it

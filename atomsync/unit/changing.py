@@ -343,7 +343,10 @@ class Changing(Looking):
             source = Source(self._turn.store.disk, self.session.control.root, cursor)
             present = look(self._turn.store.disk, *cursor.split(path))
             digest = present and copy_file(
-                source, stage.cursor, Job(path, slot, present), self.session.progress
+                source,
+                stage.cursor,
+                Job(path, slot, present._replace(uid=-1, gid=-1)),  # the plan says whose it will be
+                self.session.progress,
             )
         if not digest:
             raise SourceUnstable(f"cannot change {shown(path)}", "it changed while it was copied")

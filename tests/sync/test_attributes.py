@@ -450,3 +450,24 @@ def test_a_fifo_that_was_changed_and_then_removed_can_be_restored(tmp_path: Path
     found = (dst / "fifo").lstat()
     assert stat.S_ISFIFO(found.st_mode)
     assert found.st_mode & 0o777 == 0o600
+
+
+def test_an_undo_gives_a_successor_to_what_belongs_to_somebody_else_by_now(
+    public_dir: Path, atomsync: Any, needs_root: None
+) -> None:
+    src, dst = public_dir / "src", public_dir / "dst"
+    for root in (src, dst):
+        root.mkdir()
+        os.chown(root, NOBODY, NOBODY)
+    (src / "file").write_text("x")
+    os.mkfifo(src / "fifo")
+    for mode in (0o644, 0o664):
+        for name in ("file", "fifo"):
+            os.chown(src / name, NOBODY, NOBODY)
+            (src / name).chmod(mode)
+        assert atomsync("push", "-a", src, dst, user=NOBODY).returncode == 0
+    for name in ("file", "fifo"):
+        os.chown(dst / name, 1, -1)
+    done = atomsync("undo", "--force", dst, user=NOBODY)
+    assert done.returncode == 0, done.stderr
+    assert [(dst / name).stat().st_mode & 0o777 for name in ("file", "fifo")] == [0o644, 0o644]
