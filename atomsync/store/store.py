@@ -71,9 +71,11 @@ class BaseStore:
             os.mkdir(self.path, 0o777)
             return True
         except FileExistsError:
-            if not self.is_there():
-                raise RootError(f"cannot use {shown(self.path)}", "it is not a directory") from None
-            return False
+            if self.is_there():
+                return False
+            if not os.path.lexists(self.path):  # somebody else, who had made it, has just unmade it
+                return self._make_root()
+            raise RootError(f"cannot use {shown(self.path)}", "it is not a directory") from None
         except (FileNotFoundError, NotADirectoryError):
             why = "the directory above it does not exist"
             raise RootError(f"cannot make {shown(self.path)}", why, "Make that one first.") from None

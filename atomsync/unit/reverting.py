@@ -98,8 +98,9 @@ def restore(
         check_read(found, behind)
         known = fold(reversed(found[len(found) - len(behind) :]))
         pasts = {path: past for path, past in known.items() if not tops or _is_at_or_below(path, tops)}
+        told = fold(reversed(found)) if tops else {}
         for top in sorted(tops):
-            _check_known(control, top, pasts, unit_id)
+            _check_known(control, top, told)
         wanted = _Wanted({RESTORES: unit_id}, pasts, {}, known)
         return _reverted(unit, unit_id, wanted, reversal(control, *wanted[1:], found, progress or Progress()))
 
@@ -157,13 +158,13 @@ def _count_until(control: Control, to: str | datetime, ids: list[str]) -> int:
     return count
 
 
-def _check_known(control: Control, top: str, pasts: Collection[str], unit_id: str) -> None:
+def _check_known(control: Control, top: str, told: Collection[str]) -> None:
     """Nothing to do is no answer to a name that was misspelt."""
-    if any(_is_at_or_below(path, (top,)) for path in pasts) or look_at(control.tree, top) is not None:
+    if any(_is_at_or_below(path, (top,)) for path in told) or look_at(control.tree, top) is not None:
         return
     raise UsageError(
         f"cannot restore {shown(top)}",
-        f"it is not there, and no unit behind {unit_id} took it away",
+        "it is not there, and no unit of the history ever changed it",
         "Paths are relative to DST.",
     )
 

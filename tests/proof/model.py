@@ -372,7 +372,7 @@ def look(world: World) -> Tree:
     pending = [("", _at(state, world.dst))]
     while pending:
         path, serial = pending.pop()
-        kind, _, mode, uid, gid, mtime_ns, _, _, data, names, _, links = state[serial]
+        kind, _, mode, uid, gid, mtime_ns, _, _, data, names, _, links, _ = state[serial]
         linked = first.setdefault(serial, path) if links > 1 and kind != DIRECTORY else path
         found[path] = Seen(kind, data, mode, uid, gid, mtime_ns, linked, serial)
         below = sorted(names.items(), reverse=True)

@@ -21,9 +21,9 @@ from atomsync.store import (
     control,
     copying,
     decision,
-    history,
     journal,
     recovery,
+    retention,
     seal,
     staging,
     swapping,
@@ -241,7 +241,7 @@ def _(put: Put) -> None:
 
 @mutant("late writes into an old version go with it")
 def _(put: Put) -> None:
-    put(history, "_rescue_late_writes", lambda c, unit_id: [])
+    put(retention, "_rescue_late_writes", lambda c, unit_id: [])
 
 
 @mutant("the lock is not taken")
@@ -294,7 +294,7 @@ def _(put: Put) -> None:
 
 @mutant("a journal's paths may lead anywhere")
 def _(put: Put) -> None:
-    put(journal, "_path", lambda path: path)
+    put(journal, "checked_path", lambda path: path)
 
 
 @mutant("a journal's steps may lie below each other")

@@ -170,7 +170,11 @@ def in_the_control_directory(base: Path, outcome: Outcome) -> None:
 def _ends(scenario: Scenario, **options: Any) -> list[str]:
     """How status, recover and push ended."""
     store = open_store(scenario.dst)
-    verbs = (store.status, store.recover, lambda: push(scenario.src, scenario.dst, **options))
+    verbs = (
+        store.status,
+        store.recover,
+        lambda: push(scenario.src, scenario.dst, max_delete="100%", **options),
+    )
     return [_end(verb) for verb in verbs]
 
 

@@ -72,7 +72,7 @@ class Attacked:
             os.rename(control, self.aside / "his-control")
         source = self.sources[0]
         try:
-            push(source, self.dst, delete=True, checksum=True)
+            push(source, self.dst, delete=True, checksum=True, max_delete="100%")
         except AtomSyncError as error:
             return [f"a push at rest fails: {error}"]
         want = look(source)
@@ -88,7 +88,14 @@ def commits(base: Path, outcome: Outcome, count: int) -> None:
                 return
             what, wrong = "committed", []
             try:
-                push(attacked.sources[number % 2], attacked.dst, delete=True, durability="none", keep=0)
+                push(
+                    attacked.sources[number % 2],
+                    attacked.dst,
+                    delete=True,
+                    max_delete="100%",
+                    durability="none",
+                    keep=0,
+                )
             except AtomSyncError as error:
                 what = type(error).__name__
             except Exception as error:

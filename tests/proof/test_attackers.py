@@ -65,7 +65,16 @@ def test_the_command_withstands_a_racing_attacker(base: Path, atomsync: Any, fig
     attacked = race.Attacked(base)
     with attacked.attacker(seed=1):
         for number in range(scaled(4, 60)):
-            done = atomsync("push", "--delete", "--keep", "0", attacked.sources[number % 2], attacked.dst)
+            done = atomsync(
+                "push",
+                "--delete",
+                "--max-delete",
+                "100%",
+                "--keep",
+                "0",
+                attacked.sources[number % 2],
+                attacked.dst,
+            )
             wrong = [f"exit {done.returncode}: {done.stderr}"] if done.returncode in (1, 2, 70) else []
             attacked.judge(outcome, f"exit {done.returncode}", *wrong)
     outcome.judged("at rest", *attacked.at_rest())

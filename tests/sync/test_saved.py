@@ -132,7 +132,7 @@ def test_whatever_moved_on_since_the_plan_is_not_carried_out(
     with unchanged(dst):
         done = atomsync("apply", plan)
     assert (done.returncode, done.stdout) == (47, "")
-    named = done.stderr.splitlines()[0].partition("when it was made: ")[2].split(", ")
+    named = done.stderr.splitlines()[0].partition("as the plan saw it: ")[2].split(", ")
     assert path in named
     assert not any((dst / ".atomsync/pending").iterdir())
 
