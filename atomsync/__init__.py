@@ -1,6 +1,6 @@
 """atomsync: a directory follows another in whole batches, never half.
 
-The front door. Names are loaded when first used, so that ``atomsync --version`` and the helper
+The front door. Names are loaded when first used, so that ``atomsync --version`` and the second
 process of a large push do not pay for what they do not need.
 """
 

@@ -122,8 +122,6 @@ ALLOWED = {
     "cli/app.py": {"open"},
     "cli/push.py": {"open"},
     "cli/signals.py": {"write"},  # a line on stderr, from a handler
-    # Pipes between a large push and its helper process, never a path.
-    "store/wire.py": {"read", "write"},
 }
 OPENED_BY_NAME = {
     "fs/mounts.py",  # the kernel's table of mounts

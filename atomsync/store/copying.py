@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import xxhash
 
@@ -31,6 +31,9 @@ from atomsync.store.progress import Progress
 from atomsync.tree.entry import Entry, entry_of
 from atomsync.tree.path import shown
 
+if TYPE_CHECKING:
+    from atomsync.fs.second import Second
+
 # What the source's own changes look like to an open(2) or lstat(2) that follows a scan.
 _MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EISDIR, errno.ENXIO}
 
@@ -43,6 +46,25 @@ class Source:
         self.disk, self.root = disk, root
         self.cursor = cursor or Cursor(disk, root)
         self.clones = True
+        self._second: Second | None = None
+        self._has_asked = False
+
+    def second(self, target: Disk) -> Second | None:
+        """The second process (``fs.second``) of the unit that this tree is for, if there is one to work on it
+        and ``target``. Started when first asked for, which should be for what is worth its start; it lives
+        until ``close``."""
+        if not self._has_asked:
+            from atomsync.fs.second import second_process
+
+            self._has_asked = True
+            self._second = second_process(self.disk, target)
+        return self._second if self._second is not None and self._second.alive else None
+
+    def close(self) -> None:
+        """Let go of the cursor's descriptors and of the second process; the root stays open."""
+        self.cursor.close()
+        if self._second is not None:
+            self._second.close()
 
     def clone(self, reading: int, target: Disk, writing: int) -> bool:
         """Let the slot ``writing`` share blocks of ``reading``. False, and an empty slot, if it cannot."""

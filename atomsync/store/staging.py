@@ -391,8 +391,9 @@ class Stage:
             return []
         assert source is not None, "a plan with files needs the source they come from"
         unstable = []
-        if former is None and is_worth_it(jobs, source, self.cursor):
-            outcomes = copy_in_two(jobs, source, self.cursor, self.unit, progress)
+        second = source.second(self.disk) if former is None and is_worth_it(jobs) else None
+        if second is not None:
+            outcomes = copy_in_two(jobs, source, self.cursor, self.unit, second, progress)
         else:
             outcomes = self._copy_here(jobs, source, progress, former)
         for job, digest in outcomes:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 
 from atomsync.errors import from_oserror
-from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.store.copying import Source
 from atomsync.tree.diff import Ownership
@@ -18,8 +17,8 @@ from atomsync.tree.xattrs import families
 @contextlib.contextmanager
 def opened_source(disk: Disk, path: str) -> Iterator[Source]:
     """The source tree, open for the time of a ``with``."""
-    with opened_root(disk, path) as root, Cursor(disk, root) as cursor:
-        yield Source(disk, root, cursor)
+    with opened_root(disk, path) as root, contextlib.closing(Source(disk, root)) as source:
+        yield source
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from atomsync import push
-from atomsync.store import pool
+from atomsync.store import pool, staging
 
 FILES = 6_000
 
@@ -27,26 +27,26 @@ def src(tmp_path: Path) -> Path:
     return root
 
 
-def helper_of(pid: int) -> int | None:
-    """The helper process of a push, once it has become one."""
+def second_of(pid: int) -> int | None:
+    """The second process of a push, once it has become one."""
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
-            if b"atomsync.store.helper" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"atomsync.fs.second_main" in Path(f"/proc/{child}/cmdline").read_bytes():
                 return int(child)
     return None
 
 
-def test_with_and_without_a_helper_the_tree_is_the_same(
+def test_with_and_without_a_second_process_the_tree_is_the_same(
     src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assert_same_tree: Callable[..., None]
 ) -> None:
     started = []
-    real = pool._Helper.__init__
+    real = pool.copy_in_two
 
-    def counting(self: Any, *arguments: Any) -> None:
+    def counting(*arguments: Any) -> Any:
         started.append(1)
-        real(self, *arguments)
+        return real(*arguments)
 
-    monkeypatch.setattr(pool._Helper, "__init__", counting)
+    monkeypatch.setattr(staging, "copy_in_two", counting)
     push(src, tmp_path / "two")
     assert started or len(os.sched_getaffinity(0)) == 1
     monkeypatch.setattr(pool, "WORTH_FILES", FILES + 1)
@@ -57,26 +57,26 @@ def test_with_and_without_a_helper_the_tree_is_the_same(
     assert_same_tree(src, tmp_path / "one")
 
 
-def test_a_push_whose_helper_is_killed_stages_the_rest_itself(
+def test_a_push_whose_second_process_is_killed_stages_the_rest_itself(
     src: Path, tmp_path: Path, atomsync: Any, wait_until: Any, assert_same_tree: Callable[..., None]
 ) -> None:
     process = atomsync.start("push", src, tmp_path / "dst")
-    os.kill(wait_until(lambda: helper_of(process.pid)), signal.SIGKILL)
+    os.kill(wait_until(lambda: second_of(process.pid)), signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert_same_tree(src, tmp_path / "dst")
 
 
-def test_a_killed_push_takes_its_helper_along_and_frees_the_store(
+def test_a_killed_push_takes_its_second_process_along_and_frees_the_store(
     src: Path, tmp_path: Path, atomsync: Any, wait_until: Any, assert_same_tree: Callable[..., None]
 ) -> None:
     dst = tmp_path / "dst"
     process: subprocess.Popen[str] = atomsync.start("push", src, dst)
-    helper = wait_until(lambda: helper_of(process.pid))
+    second = wait_until(lambda: second_of(process.pid))
     wait_until(lambda: any(dst.glob(".atomsync/pending/0/slots/*/*")))
     process.kill()
     process.communicate()
-    wait_until(lambda: not Path(f"/proc/{helper}").exists())
+    wait_until(lambda: not Path(f"/proc/{second}").exists())
     assert [path.name for path in dst.iterdir()] == [".atomsync"]
     assert atomsync("push", src, dst).returncode == 0
     assert_same_tree(src, dst)
