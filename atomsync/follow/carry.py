@@ -13,7 +13,7 @@ from atomsync.fs.identity import identity
 from atomsync.fs.posix import PosixDisk
 from atomsync.plan.limit import NO_LIMIT, limit_of
 from atomsync.store.progress import Progress
-from atomsync.sync.compare import Comparison, Rules
+from atomsync.sync.compare import Comparison
 from atomsync.sync.hooks import Place, check_hooks, listeners
 from atomsync.sync.known import about, check_known, check_store
 from atomsync.sync.look import Look
@@ -21,6 +21,7 @@ from atomsync.sync.origin import attributes, opened_source, ownership
 from atomsync.sync.phases import Phases
 from atomsync.sync.push import committed, followed, later
 from atomsync.sync.report import Report
+from atomsync.sync.rules import Rules
 from atomsync.sync.safety import Safety
 from atomsync.sync.settle import Heard, settle_look
 from atomsync.sync.touch import check_touch

@@ -16,8 +16,9 @@ from atomsync.errors import AtomSyncError, from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.progress import Progress
-from atomsync.sync.compare import Comparer, Rules
+from atomsync.sync.compare import Comparer
 from atomsync.sync.origin import opened_source
+from atomsync.sync.rules import Rules
 from atomsync.tree.path import shown
 
 _NICE = 19

@@ -21,9 +21,10 @@ from atomsync.store.copying import digest_file
 from atomsync.store.drift import drifted
 from atomsync.store.progress import Progress
 from atomsync.sync.links import Links
-from atomsync.tree.diff import Ownership, diff
+from atomsync.sync.rules import Rules
+from atomsync.tree.diff import diff
 from atomsync.tree.entry import DIR, FILE, OTHER, SEEN, Entry, entry_of, is_device
-from atomsync.tree.filters import GITIGNORE, Filters
+from atomsync.tree.filters import GITIGNORE
 from atomsync.tree.path import is_reserved, joined, parent_of, shown
 from atomsync.tree.racy import may_be_racy
 from atomsync.tree.scan import listing
@@ -31,26 +32,6 @@ from atomsync.tree.xattrs import TEXT_MAX, attributes_at, may_change_in_place
 
 _GITIGNORE_MAX_BYTES = 1 << 20
 Pairs = list[tuple[str, Entry, Entry | None]]  # directories with their entries on both sides
-
-
-class Rules(NamedTuple):
-    """What is in scope and what counts as a difference. ``skipped`` paths are left alone on both sides;
-    with ``rest_ns`` so are source files that changed less than that before the scan. ``touch`` is written by
-    the unit itself (see ``sync.touch``). ``hard_links``: which names are one file counts; ``attributes``:
-    which families of extended attributes do (see the text of ``tree.xattrs``), or "". ``specials``: FIFOs,
-    sockets and, as root, devices are in scope too."""
-
-    filters: Filters
-    ownership: Ownership
-    delete: bool = False
-    checksum: bool = False
-    one_file_system: bool = False
-    skipped: frozenset[str] = frozenset()
-    rest_ns: int = 0
-    touch: str = ""
-    hard_links: bool = False
-    attributes: str = ""
-    specials: bool = False
 
 
 class Comparison(NamedTuple):

@@ -15,9 +15,10 @@ from atomsync.fs.roots import is_dir
 from atomsync.store.access import open_control
 from atomsync.store.progress import Progress
 from atomsync.store.rows import what_a_push_knows
-from atomsync.sync.compare import Comparer, Comparison, Rules
+from atomsync.sync.compare import Comparer, Comparison
 from atomsync.sync.origin import attributes, opened_source, ownership
 from atomsync.sync.roots import check_roots
+from atomsync.sync.rules import Rules
 from atomsync.tree.attributes import differences
 from atomsync.tree.entry import FILE, Entry
 from atomsync.tree.filters import Filters

@@ -19,12 +19,13 @@ from atomsync.store.prepared import check_not_held, some_are_undecided
 from atomsync.store.recovery import CLEAN, UNFINISHED, Recovery
 from atomsync.store.rows import Rows
 from atomsync.store.store import BaseStore
-from atomsync.sync.compare import Comparer, Comparison, Rules
+from atomsync.sync.compare import Comparer, Comparison
 from atomsync.sync.drift import KEEP, Reckoned, reckoned
 from atomsync.sync.known import about, check_known
 from atomsync.sync.origin import opened_root
 from atomsync.sync.phases import Phases
 from atomsync.sync.report import Report
+from atomsync.sync.rules import Rules
 from atomsync.sync.safety import Safety
 from atomsync.sync.settle import check_taken
 from atomsync.tree.entry import Entry

@@ -12,7 +12,6 @@ from atomsync.plan.limit import limit_of
 from atomsync.store.options import KEEP_UNITS
 from atomsync.store.progress import Progress
 from atomsync.store.store import BaseStore
-from atomsync.sync.compare import Rules
 from atomsync.sync.drift import OVERWRITE
 from atomsync.sync.dry_run import dry_run as foretell
 from atomsync.sync.hooks import TIMEOUT_S, Hooks, Place, check_hooks, listeners, run_after
@@ -21,6 +20,7 @@ from atomsync.sync.origin import attributes, opened_source, ownership
 from atomsync.sync.phases import Phases
 from atomsync.sync.report import Report
 from atomsync.sync.roots import check_roots
+from atomsync.sync.rules import Rules
 from atomsync.sync.safety import Safety
 from atomsync.sync.settle import FAIL, Settled, settle
 from atomsync.sync.touch import check_touch

@@ -19,12 +19,13 @@ from atomsync.store.commit import Receipt
 from atomsync.store.progress import Progress
 from atomsync.store.rows import Rows
 from atomsync.store.seal import MEDIA
-from atomsync.sync.compare import Comparison, Pairs, Rules
+from atomsync.sync.compare import Comparison, Pairs
 from atomsync.sync.judging import CONTENT, DRIFT, MISSING, ROT, Finding, drift_of
 from atomsync.sync.look import Look, LookComparer
 from atomsync.sync.origin import attributes, opened_source, ownership
 from atomsync.sync.phases import Phases
 from atomsync.sync.roots import check_roots
+from atomsync.sync.rules import Rules
 from atomsync.sync.safety import Safety
 from atomsync.sync.settle import Heard, settle_look
 from atomsync.tree.entry import DIR, FILE, Entry

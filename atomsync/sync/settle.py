@@ -15,10 +15,11 @@ from atomsync.plan.guards import check_displaced, check_losses, check_mounted
 from atomsync.store.content import Linked, Shared
 from atomsync.store.copying import Source, digest_of, is_unchanged
 from atomsync.store.progress import Progress
-from atomsync.sync.compare import Comparer, Comparison, Rules
+from atomsync.sync.compare import Comparer, Comparison
 from atomsync.sync.drift import KEEP, Drifted, Reckoned, reckoned
 from atomsync.sync.look import Look, LookComparer
 from atomsync.sync.phases import Phases
+from atomsync.sync.rules import Rules
 from atomsync.sync.safety import Safety
 from atomsync.sync.touch import touch
 from atomsync.tree.entry import DIR, FILE, SEEN, Entry

@@ -15,7 +15,8 @@ from atomsync.store.control import UNIT
 from atomsync.store.copying import Source
 from atomsync.store.progress import Progress
 from atomsync.store.removal import remove_tree
-from atomsync.sync.compare import Comparer, Rules
+from atomsync.sync.compare import Comparer
+from atomsync.sync.rules import Rules
 from atomsync.testing.faults import Hook
 from atomsync.testing.hooked import HookedDisk
 from atomsync.testing.trees import Dir, File, Link, Tree, build, read

@@ -19,7 +19,8 @@ from atomsync.store.progress import Progress
 from atomsync.store.recovery import Recovery
 from atomsync.store.seal import SealedUnit
 from atomsync.store.session import Session
-from atomsync.sync.compare import Comparer, Rules
+from atomsync.sync.compare import Comparer
+from atomsync.sync.rules import Rules
 from atomsync.testing import Dir, File, Link, SimDisk, Tree, build, read, snapshot
 from atomsync.tree.diff import Ownership
 from atomsync.tree.entry import Entry, look

@@ -15,11 +15,11 @@ from atomsync import Filters, Report, open_store, push
 from atomsync.errors import GuardTripped
 from atomsync.fs.posix import PosixDisk
 from atomsync.store.progress import Progress
-from atomsync.sync.compare import Rules
 from atomsync.sync.look import Look
 from atomsync.sync.origin import opened_source, ownership
 from atomsync.sync.phases import Phases
 from atomsync.sync.push import committed
+from atomsync.sync.rules import Rules
 from atomsync.sync.safety import Safety
 from atomsync.sync.settle import Heard, settle_look
 from atomsync.unit.work import UnitOfWork
