@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from atomsync.errors import DestinationLimit, GuardTripped, NoSpace, RootReplaced
 from atomsync.fs.disk import Space
@@ -13,6 +13,7 @@ from atomsync.plan.change import Change
 from atomsync.plan.limit import DEFAULT, Limit, share
 from atomsync.plan.step import META, Step
 from atomsync.tree.entry import DIR, FILE, PLAIN, Entry
+from atomsync.tree.graft import Graft
 from atomsync.tree.path import shown
 
 _SHOWN_MAX = 10
@@ -23,7 +24,7 @@ def check_names(steps: Iterable[Step], name_max: int) -> None:
     """DestinationLimit if a new name is longer than the destination's filesystem allows."""
     too_long = [
         path
-        for path, _ in _entering(steps)
+        for path, _ in _entering(steps, lambda graft: graft.longest > name_max)
         if len(path) > name_max // 4 and len(os.fsencode(path.rpartition("/")[2])) > name_max
     ]
     if too_long:
@@ -70,7 +71,7 @@ def check_mounts(steps: Iterable[Step], mounts: Collection[str]) -> None:
                 raise error
 
 
-def check_space(steps: Iterable[Step], space: Space, spared: int = 0) -> None:
+def check_space(steps: Collection[Step], space: Space, spared: int = 0) -> None:
     """NoSpace if the unit's new files need more blocks or inodes than are free, before one is written.
     ``spared``: bytes of them that are holes, or will be shared with other files."""
     need_bytes, need_inodes = space_needed(steps, space)
@@ -89,11 +90,14 @@ def check_space(steps: Iterable[Step], space: Space, spared: int = 0) -> None:
         )
 
 
-def space_needed(steps: Iterable[Step], space: Space) -> tuple[int, int]:
+def space_needed(steps: Collection[Step], space: Space) -> tuple[int, int]:
     """``(bytes, inodes)`` that staging takes, in whole blocks."""
     block = space.block_size
     need_bytes = need_inodes = 0
-    for _, entry in _entering(steps):
+    for graft in _grafts(steps):
+        need_inodes += len(graft)
+        need_bytes += graft.occupies(block)
+    for _, entry in _entering(steps, lambda graft: False):
         if entry.digest:
             continue  # known already: it gets a second name
         need_inodes += 1
@@ -212,22 +216,34 @@ def _of_all(paths: Collection[str], total: int) -> str:
     return f"{len(paths):,} of {max(total, len(paths)):,} entries ({share(len(paths), total)})"
 
 
-def _entering(steps: Iterable[Step]) -> Iterable[tuple[str, Entry]]:
+def _grafts(steps: Iterable[Step]) -> list[Graft]:
+    return [step.inside for step in steps if isinstance(step.inside, Graft)]
+
+
+def _entering(
+    steps: Iterable[Step], wanted: Callable[[Graft], bool] = lambda graft: True
+) -> Iterable[tuple[str, Entry]]:
+    """All that enters; of the grafts, which can tell some things as a whole, those that are ``wanted``."""
     for step in steps:
         if step.kind != META and step.new is not None:
             yield step.path, step.new
-            yield from step.inside
+            if not isinstance(step.inside, Graft) or wanted(step.inside):
+                yield from step.inside
 
 
-def bytes_entering(steps: Iterable[Step]) -> tuple[int, int]:
+def bytes_entering(steps: Collection[Step]) -> tuple[int, int]:
     """``(files, bytes)`` that staging will copy, for the progress bar."""
-    sizes = [entry.size for _, entry in _entering(steps) if entry.kind == FILE and not entry.digest]
-    return len(sizes), sum(sizes)
+    plain = _entering(steps, lambda graft: False)
+    sizes = [entry.size for _, entry in plain if entry.kind == FILE and not entry.digest]
+    grafts = _grafts(steps)
+    return len(sizes) + sum(graft.files for graft in grafts), sum(sizes) + sum(graft.size for graft in grafts)
 
 
-def bytes_in(steps: Iterable[Step]) -> int:
+def bytes_in(steps: Collection[Step]) -> int:
     """Of all files that enter."""
-    return sum(entry.size for _, entry in _entering(steps) if entry.kind == FILE)
+    plain = _entering(steps, lambda graft: False)
+    sizes = sum(entry.size for _, entry in plain if entry.kind == FILE)
+    return sizes + sum(graft.size for graft in _grafts(steps))
 
 
 def _counted(paths: list[str], noun: str) -> str:

@@ -7,12 +7,14 @@ Metadata steps (of directories in which others happen) stand apart and come last
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from atomsync.plan.change import Change
-from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
+from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Members, Step
 from atomsync.tree.entry import DIR, Entry
+from atomsync.tree.graft import Graft
 from atomsync.tree.path import parent_of
 
 _LAST = "last"
@@ -30,9 +32,14 @@ class Plan(NamedTuple):
         return bool(self.steps)
 
 
-def normal_form(changes: Iterable[Change], last: Callable[[str], bool] | None = None) -> Plan:
+def normal_form(
+    changes: Iterable[Change],
+    last: Callable[[str], bool] | None = None,
+    grafts: Mapping[str, Graft] = MappingProxyType({}),
+) -> Plan:
     """The plan of ``changes``, of which each path occurs once, in any order. ``last``: whether a path is to
-    become visible only when all others are there."""
+    become visible only when all others are there. ``grafts``: what enters below some of the paths, of which
+    ``changes`` say nothing."""
     swaps: dict[str, list[Step]] = {CREATE: [], REPLACE: [], _LAST: [], REMOVE: []}
     metas: list[Step] = []
     # Directory → the lists of the step that takes it along. Sorted, parents come before children.
@@ -44,11 +51,10 @@ def normal_form(changes: Iterable[Change], last: Callable[[str], bool] | None = 
         parent = path.rpartition("/")[0]
         carrier = carried.get(parent) if path else None
         if carrier is not None:
-            inside, displaced = carrier
             if new is not None:
-                inside.append((path, new))
+                carrier[0].append((path, new))
             if old is not None:
-                displaced.append((path, old))
+                carrier[1].append((path, old))
             carried[path] = carrier
         elif old is not None and new is not None and (not content or old.kind == DIR == new.kind):
             metas.append(Step(META, path, old, new))
@@ -59,7 +65,8 @@ def normal_form(changes: Iterable[Change], last: Callable[[str], bool] | None = 
 
     for kind, change, into, out in made:
         place = _LAST if last is not None and kind != REMOVE and last(change.path) else kind
-        swaps[place].append(Step(kind, change.path, change.old, change.new, tuple(into), tuple(out)))
+        inside: Members = grafts.get(change.path) or tuple(into)
+        swaps[place].append(Step(kind, change.path, change.old, change.new, inside, tuple(out)))
     named = {step.path for step in metas}
     parents = {parent_of(change.path) for _, change, _, _ in made}
     return Plan(

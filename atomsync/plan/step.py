@@ -2,18 +2,19 @@
 
 A step takes its whole subtree along: a new directory enters by one rename however much it holds, and
 a removed one leaves by one. ``inside`` lists what enters below the step's path, ``displaced`` what
-leaves with it.
+leaves with it. Of a large new directory the former is a graft (see ``tree.graft``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from atomsync.tree.entry import Entry
 
 CREATE, REPLACE, REMOVE, META = "create", "replace", "remove", "meta"
 
-Members = tuple[tuple[str, Entry], ...]
+Members = Collection[tuple[str, Entry]]
 
 
 class Step(NamedTuple):

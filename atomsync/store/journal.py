@@ -28,6 +28,7 @@ from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Members, Step
 from atomsync.store.about import ABOUT_MAX_BYTES, About, is_about, is_text
 from atomsync.store.unit_id import is_unit_id
 from atomsync.tree.entry import DIR, FILE, LINK, OTHER, PLAIN, SEEN, Entry
+from atomsync.tree.graft import Graft, digested
 from atomsync.tree.path import ancestors, is_reserved
 from atomsync.tree.xattrs import decode as decode_attributes
 
@@ -98,8 +99,8 @@ def encode(header: Header, steps: tuple[Step, ...]) -> tuple[bytearray, int, byt
         old, new = written_entry(step.old), written_entry(step.new)
         put(STEP, step._replace(old=old, new=new, inside=(), displaced=()))
         for kind, members in ((INSIDE, step.inside), (DISPLACED, step.displaced)):
-            for chunk in _chunks(members):
-                put(kind, [(path, written_entry(entry)) for path, entry in chunk])
+            for chunk in _grafted(members) if isinstance(members, Graft) else _chunks(members):
+                put(kind, chunk)
     put(END, len(steps))
     offset = len(out)
     out.extend(bytes(COMMIT_SPACE_BYTES))
@@ -295,20 +296,38 @@ def checked_entry(fields: Any) -> Entry | None:
     return entry
 
 
-def _chunks(members: Members) -> Iterator[Members]:
-    """Cut so that a frame stays below its greatest size, however long the paths."""
-    start = size = 0
-    for here, (path, entry) in enumerate(members):
+def _grafted(graft: Graft) -> Iterator[list[Any]]:
+    """As ``_chunks``, of the plain values of a graft."""
+    chunk: list[Any] = []
+    size = 0
+    for folder in graft.folders:
+        for path, *seen, digest in digested(folder, graft.apart):
+            takes = _ENTRY_BYTES + 6 * (len(path) + len(seen[6]))
+            size += takes
+            if size > _PAYLOAD_MAX_BYTES:
+                yield chunk
+                chunk, size = [], takes
+            chunk.append((path, (*seen, 0, 0, 0, 0, digest)))
+    if chunk:
+        yield chunk
+
+
+def _chunks(members: Members) -> Iterator[list[Any]]:
+    """As records hold them, cut so that a frame stays below its greatest size, however long the paths."""
+    chunk: list[Any] = []
+    size = 0
+    for path, entry in members:
         # JSON writes up to 6 bytes a character
         takes = _ENTRY_BYTES + 6 * (len(path) + len(entry.target))
         if entry.xattrs:
             takes += len(json.dumps(entry.xattrs))
         size += takes
         if size > _PAYLOAD_MAX_BYTES:
-            yield members[start:here]
-            start, size = here, takes
-    if start < len(members):
-        yield members[start:]
+            yield chunk
+            chunk, size = [], takes
+        chunk.append((path, written_entry(entry)))
+    if chunk:
+        yield chunk
 
 
 def _bad(why: str) -> JournalError:

@@ -16,15 +16,16 @@ import json
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from atomsync.errors import JournalError
-from atomsync.plan.step import META, REMOVE, Step
+from atomsync.plan.step import META, REMOVE, Members, Step
 from atomsync.store.control import HISTORY, MANIFEST, Control
 from atomsync.store.history import read_journal, units
 from atomsync.store.journal import Header
 from atomsync.tree.entry import DIR, Entry
+from atomsync.tree.graft import Graft, digested
 from atomsync.tree.racy import may_be_racy
 
 INT64_MAX = (1 << 63) - 1
@@ -128,6 +129,12 @@ class Manifest:
         ask = "SELECT digest FROM entries WHERE path = ?"
         row = self._do(lambda db: db.execute(ask, (os.fsencode(path),)).fetchone())
         return row[0] if row else ""
+
+    def has_below(self, path: str) -> bool:
+        """Whether anything is known below ``path``."""
+        ask = "SELECT 1 FROM entries WHERE path > ? AND path < ? LIMIT 1"
+        raw = os.fsencode(path)
+        return bool(self._do(lambda db: db.execute(ask, (raw + b"/", raw + b"0")).fetchone()))
 
     @property
     def is_new(self) -> bool:
@@ -239,7 +246,7 @@ def _apply(db: sqlite3.Connection, header: Header, steps: Iterable[Step], time_s
             db.execute("DELETE FROM entries WHERE path > ? AND path < ?", (path + b"/", path + b"0"))
         if step.kind != REMOVE and step.new is not None:
             db.execute(_PUT, _row(step.path, step.new, header.checked_ns))
-            db.executemany(_PUT, (_row(path, entry, header.checked_ns) for path, entry in step.inside))
+            db.executemany(_PUT, _rows(step.inside, header.checked_ns))
     source, *roots = map(header.about.get, ("source", "source_root", "root"))
     if isinstance(source, str) and all(isinstance(root, dict) for root in roots):
         db.execute(
@@ -264,6 +271,19 @@ def _adopt(
 
 def _attributes(entry: Entry, path: bytes) -> tuple[Any, ...]:
     return entry.mode, kept_time(entry.mtime_ns), entry.uid, entry.gid, path
+
+
+def _rows(members: Members, checked_ns: int) -> Iterator[tuple[Any, ...]]:
+    if not isinstance(members, Graft):
+        yield from (_row(path, entry, checked_ns) for path, entry in members)
+        return
+    encode = os.fsencode
+    for folder in members.folders:
+        for path, kind, mode, size, mtime_ns, uid, gid, target, digest in digested(folder, members.apart):
+            if not -INT64_MAX <= mtime_ns <= INT64_MAX:
+                mtime_ns = kept_time(mtime_ns)
+            racy = 1 if digest and may_be_racy(mtime_ns, checked_ns) else 0
+            yield encode(path), kind, mode, size, mtime_ns, uid, gid, encode(target), digest, racy
 
 
 def _row(path: str, entry: Entry, checked_ns: int) -> tuple[Any, ...]:

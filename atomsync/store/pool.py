@@ -86,7 +86,7 @@ def copy_there(context: Context, chunk: list[tuple[str, str, tuple[Any, ...]]]) 
     """What the second process does: the digest of each job, as ``copy_file`` finds it."""
     if "pool" not in context.kept:
         source = Source(context.disk, context.descriptors["source"], context.cursor("source"))
-        context.kept["pool"] = source, _Telling(context)
+        context.kept["pool"] = source, Telling(context)
     source, progress = context.kept["pool"]
     slots = context.cursor("slots")
     digests = [
@@ -97,7 +97,7 @@ def copy_there(context: Context, chunk: list[tuple[str, str, tuple[Any, ...]]]) 
     return digests
 
 
-class _Telling(Progress):
+class Telling(Progress):
     """Passes on how many bytes were copied, in steps."""
 
     def __init__(self, context: Context) -> None:

@@ -14,7 +14,7 @@ from atomsync.errors import DestinationLimit, DigestMismatch
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.plan.plan import Plan
-from atomsync.plan.step import META, REMOVE, Step
+from atomsync.plan.step import META, REMOVE, Members, Step
 from atomsync.store.barrier import NONE, staged_is_durable
 from atomsync.store.control import HISTORY, JOURNAL, PREPARED, RETIRED, UNIT, Control
 from atomsync.store.copying import digest_file
@@ -24,6 +24,7 @@ from atomsync.store.journal import JOURNAL_MAX_BYTES, Header, encode
 from atomsync.store.progress import Progress
 from atomsync.store.staging import Stage
 from atomsync.tree.entry import DIR, FILE, SEEN, Entry, entry_of, look_deep, untouched
+from atomsync.tree.graft import Graft
 from atomsync.tree.path import shown
 
 READBACK, MEDIA = "readback", "media"
@@ -114,7 +115,9 @@ def _deep(control: Control, stage: Stage, step: Step, time_step_ns: int) -> Step
         assert found is not None, "a staged step has something in its slot"
         assert new is not None
         new = found._replace(digest=stage.digest_of(step.path), xattrs=new.xattrs)
-    inside = tuple([(path, _sealed(entry, stage.digest_of(path))) for path, entry in step.inside])
+    inside: Members = step.inside
+    if not isinstance(inside, Graft):  # which has its digests
+        inside = tuple([(path, _sealed(entry, stage.digest_of(path))) for path, entry in inside])
     if time_step_ns != 1:
         inside = tuple([(path, _rounded(entry, time_step_ns)) for path, entry in inside])
     return step._replace(old=old, new=new, inside=inside)
@@ -160,19 +163,19 @@ def check_content(disk: Disk, at: int, name: str, path: str, old: Entry) -> None
 
 
 def _verify_media(stage: Stage, progress: Progress) -> None:
-    for path, staged in stage.staged.items():
-        if staged.wanted.kind != FILE or not staged.digest:
+    for path, location, entry, wrote in stage.evidence():
+        if entry.kind != FILE or not wrote:
             continue
         progress.check()
-        at, name = stage.cursor.split(staged.location)
+        at, name = stage.cursor.split(location)
         fd = stage.disk.open_file(at, name)
         try:
             digest, _ = digest_file(stage.disk, fd, media=True)
         finally:
             stage.disk.close(fd)
-        if digest != staged.digest:
+        if digest != wrote:
             raise DigestMismatch(
                 f"{shown(path)} does not read back from the medium as it was written",
-                f"wrote {staged.digest}, the medium gives {digest}",
+                f"wrote {wrote}, the medium gives {digest}",
                 "Nothing was committed. Check the hardware before you trust it again.",
             )

@@ -31,6 +31,7 @@ from atomsync.store.control import JOURNAL, PENDING, SLOTS, UNIT, Control
 from atomsync.store.copying import Job, Source, copy_file, link_file
 from atomsync.store.dressing import dress, take_default_acl
 from atomsync.store.drift import drifted
+from atomsync.store.grafts import Planted, finish_all, large_files, planted
 from atomsync.store.kept import KeptObjects, version_gone
 from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
 from atomsync.store.progress import Progress
@@ -38,6 +39,7 @@ from atomsync.store.removal import remove_tree
 from atomsync.store.versions import Kept
 from atomsync.store.waste import retire_as_waste
 from atomsync.tree.entry import DIR, FILE, LINK, PLAIN, Entry, is_closed, look, node_of, untouched
+from atomsync.tree.graft import Graft
 from atomsync.tree.path import shown
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -80,6 +82,7 @@ class Stage:
         self.former = Source(self.disk, control.root, control.tree)
         self.history = KeptObjects(control)
         self.staged: dict[str, Staged] = {}
+        self.planted: dict[str, Planted] = {}  # by the paths of their steps
         self.bytes_staged = 0
         self._slots_made = 0
         self._slot_of: dict[str, str] = {}
@@ -108,7 +111,11 @@ class Stage:
         NoSpace, AccessError, DiskError, Interrupted.
         """
         steps = tuple(self._with_slot(step, contents) for step in plan.steps)
-        wanted = dict(locations(steps))
+        grafts = {step.path: step for step in steps if isinstance(step.inside, Graft)}
+        for path, found in [*self.planted.items()]:
+            if path not in grafts or grafts[path].inside is not found.wanted:
+                self._melt(path)
+        wanted = dict(locations(step._replace(inside=()) if step.path in grafts else step for step in steps))
         self._open_closed()
         shared = {path: content for path, content in contents.items() if isinstance(content, Shared)}
         self._drop_unwanted(wanted, kept, shared)
@@ -131,10 +138,13 @@ class Stage:
                 self._make_other(location, path, entry)
                 self.staged[path] = Staged(location, entry)
         self.history.close()
+        for step in grafts.values():
+            jobs += self._plant(step, source, unstable, progress)
         rebased = self._rebased(steps)
         unstable += self._copy([job for job in jobs if job.path not in rebased], source, progress)
         unstable += self._copy([job for job in jobs if job.path in rebased], source, progress, self.former)
         unstable += self._share(wanted, shared)
+        steps = tuple(self._rooted(step) for step in steps)
         for path, location, entry in reversed(dirs):
             if entry.xattrs:
                 dress(self.disk, *self.cursor.split(location), entry, path)
@@ -145,10 +155,22 @@ class Stage:
 
     def digest_of(self, path: str) -> str:
         found = self.staged.get(path)
-        return found.digest if found else ""
+        if found is not None:
+            return found.digest
+        tops = (top for top in self.planted if path.startswith(top + "/"))
+        return next((self.planted[top].graft.digest_of(path) for top in tops), "")
+
+    def evidence(self) -> Iterator[tuple[str, str, Entry, str]]:
+        """``(path, location, entry, digest)`` of all that is staged."""
+        for path, have in self.staged.items():
+            yield path, have.location, have.wanted, have.digest
+        for found in self.planted.values():
+            yield from found.members()
 
     def forget(self, path: str) -> None:
         """Let the next ``stage`` copy this file again."""
+        for top in [top for top in self.planted if path.startswith(top + "/")]:
+            self._melt(top)
         found = self.staged.pop(path, None)
         if found is not None:
             self.disk.unlink(*self.cursor.split(found.location))
@@ -157,6 +179,8 @@ class Stage:
         """Back to where nothing is staged, however the last try ended: only the contents in ``kept``,
         each in its own slot."""
         self.cursor.close()
+        for path in [*self.planted]:
+            self._melt(path)
         self._open_closed()
         self._drop_unwanted({}, kept, ())
         for name, _ in self.disk.scandir(self.slots):
@@ -242,6 +266,35 @@ class Stage:
                 remove_tree(self.disk, at, self.where[-1])
 
     # -- the parts of stage()
+    def _plant(
+        self, step: Step, source: Source | None, unstable: list[str], progress: Progress
+    ) -> Iterable[Job]:
+        """Stage the graft of a step, if it is not staged yet; returns what of it is for ``_copy``."""
+        assert isinstance(step.inside, Graft)
+        assert source is not None, "a graft is of some source"
+        jobs = list(large_files(step.inside, step.slot))
+        if step.path not in self.planted:
+            found = planted(source, self.cursor, step.slot, step.inside, self.unit, progress)
+            self.planted[step.path] = found
+            self.bytes_staged += step.inside.size - sum(job.entry.size for job in jobs)
+            unstable += found.unstable
+        return [job for job in jobs if job.path not in self.staged]
+
+    def _rooted(self, step: Step) -> Step:
+        """The step with the evidence, if it has a graft, whose directories are as they shall be then."""
+        found = self.planted.get(step.path)
+        if found is None:
+            return step
+        apart = {path: self.digest_of(path) for path in found.large}
+        finish_all(self.cursor, step.slot, found.graft)
+        return step._replace(inside=Graft(found.graft.folders, apart))
+
+    def _melt(self, path: str) -> None:
+        """Make staged entries like all others of a graft."""
+        found = self.planted.pop(path)
+        for member, location, entry, digest in found.members():
+            self.staged[member] = Staged(location, entry, digest)
+
     def _with_slot(self, step: Step, contents: Mapping[str, Content]) -> Step:
         if step.kind == META:
             return step

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
@@ -184,7 +184,7 @@ def same_subtree(
     at: int,
     name: str,
     path: str,
-    expected: Sequence[tuple[str, Entry]],
+    expected: Iterable[tuple[str, Entry]],
     *,
     inodes: bool,
 ) -> bool:

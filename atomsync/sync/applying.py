@@ -34,7 +34,7 @@ def plan_of(
     }
     places = os.path.abspath(source), os.path.abspath(destination)
     there = is_dir(destination)
-    return SavedPlan(*places, there, time.time_ns(), tuple(patterns), gitignore, kept, report.changes)
+    return SavedPlan(*places, there, time.time_ns(), tuple(patterns), gitignore, kept, tuple(report.changes))
 
 
 def apply(plan: SavedPlan, *, progress: Progress | None = None, **hooks: Any) -> Report:

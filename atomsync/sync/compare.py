@@ -9,28 +9,32 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 from atomsync.errors import AtomSyncError, DestinationLimit, GuardTripped, UsageError, from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.change import Change
+from atomsync.plan.changes import Changes
 from atomsync.store.content import Content
 from atomsync.store.copying import digest_file
 from atomsync.store.drift import drifted
 from atomsync.store.progress import Progress
+from atomsync.sync.grafting import may_graft
 from atomsync.sync.links import Links
 from atomsync.sync.rules import Rules
 from atomsync.tree.diff import diff
 from atomsync.tree.entry import DIR, FILE, OTHER, SEEN, Entry, entry_of, is_device
 from atomsync.tree.filters import GITIGNORE
+from atomsync.tree.graft import Graft
 from atomsync.tree.path import is_reserved, joined, parent_of, shown
 from atomsync.tree.racy import may_be_racy
 from atomsync.tree.scan import listing
 from atomsync.tree.xattrs import TEXT_MAX, attributes_at, may_change_in_place
 
 _GITIGNORE_MAX_BYTES = 1 << 20
+Grafting = Callable[[list[tuple[str, Entry]], Rules, int, Progress], tuple[dict[str, Graft], dict[str, str]]]
 Pairs = list[tuple[str, Entry, Entry | None]]  # directories with their entries on both sides
 
 
@@ -40,7 +44,8 @@ class Comparison(NamedTuple):
     they were read; ``settled``: racy paths found equal by content; ``scanned``: the source's directories,
     if anything may be removed: a name that moves during the scan may be seen in neither place;
     ``restless``: files left alone because they changed so lately; ``left``: looks left for another unit;
-    ``contents``: of the changes that are to be second names of a file."""
+    ``contents``: of the changes that are to be second names of a file; ``grafts``: what comes below some of
+    the directories that ``changes`` create."""
 
     changes: list[Change]
     unchanged: int
@@ -52,6 +57,12 @@ class Comparison(NamedTuple):
     restless: list[str]
     left: dict[str, int]
     contents: Mapping[str, Content] = MappingProxyType({})
+    grafts: Mapping[str, Graft] = MappingProxyType({})
+
+    @property
+    def all(self) -> Sequence[Change]:
+        """``changes``, and those that come with the grafts."""
+        return Changes(self.changes, self.grafts) if self.grafts else tuple(self.changes)
 
 
 class Comparer:
@@ -69,23 +80,42 @@ class Comparer:
         racy: Mapping[str, str],
         now_ns: int,
         progress: Progress,
+        grafting: Grafting | None = None,
     ) -> None:
         self.source, self.destination, self.rules = source, destination, rules
         self.racy, self.now_ns, self.progress = racy, now_ns, progress
         self._racy_parents = {path.rpartition("/")[0] for path in racy}
         self.result = Comparison([], 0, {}, [], [], [], [], [], {})
         self.links = Links() if rules.hard_links else None
+        self._grafting = grafting if may_graft(rules) else None
+        self._tops: list[tuple[str, Entry]] = []
         self._unchanged = 0
         self._device = 0
 
     def run(self) -> Comparison:
         """Raises AccessError for what may not be read, Interrupted."""
         self._walk("", *self._roots())
+        self._graft()
         found = self.result._replace(unchanged=self._unchanged)
         if self.links is None or not self.links.members:
             return found
         changes, contents, fresh = self.links.agreed(found.changes, self.rules.ownership)
         return found._replace(changes=changes, contents=contents, unchanged=self._unchanged - fresh)
+
+    def _graft(self) -> None:
+        """Read the new directories that were met whole; what does not read so, name by name."""
+        if self._grafting is None:
+            return
+        tops, self._tops = self._tops, []
+        grafts, left_out = self._grafting(
+            tops, self.rules, self._device if self.rules.one_file_system else 0, self.progress
+        )
+        self.result = self.result._replace(grafts={**self.result.grafts, **grafts})
+        self.result.left_out.update(left_out)
+        self._grafting = None
+        for path, entry in tops:
+            if path not in grafts:
+                self._walk(path, entry, None)
 
     def _roots(self) -> tuple[Entry, Entry | None]:
         root = self._root(self.source)
@@ -142,14 +172,14 @@ class Comparer:
             entry, here = want[name], joined(path, name)
             changes.append(Change(here, None, rules.ownership.wanted(entry)))
             if entry.kind == DIR and self._enters(entry):
-                below.append((here, entry, None))
+                self._enter_new(here, entry, below)
         for name in found.replaced:
             entry, here, gone = want[name], joined(path, name), have[name]
             changes.append(Change(here, gone, rules.ownership.wanted(entry)))
             if gone.kind == DIR:
                 self._displace(here, keep_protected=False)
             if entry.kind == DIR and self._enters(entry):
-                below.append((here, entry, None))
+                self._enter_new(here, entry, below)
         for name in found.metadata:
             wanted = rules.ownership.wanted(want[name], have[name])
             swapped = not self._may_change_in_place(path, name, have[name], wanted)
@@ -165,6 +195,12 @@ class Comparer:
         if old is not None:
             self._directory_metadata(path, new, old, touched=swaps > 0)
         return below
+
+    def _enter_new(self, path: str, entry: Entry, below: Pairs) -> None:
+        if self._grafting is None:
+            below.append((path, entry, None))
+        else:
+            self._tops.append((path, self.rules.ownership.wanted(entry)))
 
     def _may_change_in_place(self, path: str, name: str, old: Entry, new: Entry) -> bool:
         """If not, it gets a successor."""

@@ -160,7 +160,7 @@ def committed(unit: UnitOfWork, settled: Settled, phases: Phases) -> Report:
     phases.finish()
     return Report(
         receipt,
-        tuple(found.changes),
+        found.all,
         found.unchanged,
         found.left_out,
         skipped,

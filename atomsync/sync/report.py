@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ class Report(NamedTuple):
     """
 
     receipt: Receipt | None
-    changes: tuple[Change, ...]
+    changes: Sequence[Change]
     unchanged: int
     left_out: dict[str, str]
     skipped: tuple[str, ...]

@@ -17,6 +17,7 @@ from atomsync.store.copying import Source, digest_of, is_unchanged
 from atomsync.store.progress import Progress
 from atomsync.sync.compare import Comparer, Comparison
 from atomsync.sync.drift import KEEP, Drifted, Reckoned, reckoned
+from atomsync.sync.grafting import grafted, moved_in_grafts
 from atomsync.sync.look import Look, LookComparer
 from atomsync.sync.phases import Phases
 from atomsync.sync.rules import Rules
@@ -58,7 +59,7 @@ def settle(
     tolerated: set[str] = set()
     rounds = _Rounds(unit, origin, phases, safety)
     for attempt in range(1, 3 * _TRIES):
-        found, unstable = rounds.run(rules, None)
+        found, unstable = rounds.run(rules, None, graft=attempt == 1)
         unstable -= tolerated
         if not unstable:
             return rounds.settled(found, {*rules.skipped, *tolerated})
@@ -125,24 +126,25 @@ class _Rounds:
         drift = self._reckoned.drifted if self._reckoned else ()
         return Settled(found, tuple(sorted(skipped)), drift, self._safety.on_drift == KEEP)
 
-    def run(self, rules: Rules, look: Look | None) -> tuple[Comparison, set[str]]:
-        """Compare and stage once; what of it turned out to be unstable."""
+    def run(self, rules: Rules, look: Look | None, *, graft: bool = False) -> tuple[Comparison, set[str]]:
+        """Compare and stage once; what of it turned out to be unstable. ``graft``: what does not go well then
+        is to be tried again without."""
         unit, origin, phases = self._unit, self._origin, self._phases
         phases.phase("scan")
         began_ns = time.time_ns()
-        compare = functools.partial(self._compared, rules, look, began_ns)
+        compare = functools.partial(self._compared, rules, look, began_ns, graft)
         manifest = unit.session.manifest
         self._reckoned = reckoned(compare, manifest, self._safety.on_drift, self._reckoned)
         found = self._reckoned.found
         self._check(found, rules, look)
         unit.expunge_all()
-        unit._register_all(found.changes)
+        unit._register_all(found.changes, found.grafts)
         _register_links(unit, found, phases)
         if look is not None and rules.delete:
             _take_along(unit, origin, found, look, phases)
         touched = touch(unit, rules.touch, found.changes)
         try:
-            unit.flush()
+            unit._flush()
         except AccessError as error:
             if error.path is not None:
                 error.also = _unreadable(origin, found)
@@ -155,7 +157,9 @@ class _Rounds:
             found.changes.append(touched)
         return found, unstable
 
-    def _compared(self, rules: Rules, look: Look | None, now_ns: int, kept: frozenset[str]) -> Comparison:
+    def _compared(
+        self, rules: Rules, look: Look | None, now_ns: int, graft: bool, kept: frozenset[str]
+    ) -> Comparison:
         session, origin = self._unit.session, self._origin
         step_ns = session.manifest.time_step_ns
         rules = rules._replace(
@@ -164,7 +168,10 @@ class _Rounds:
         racy = session.manifest.racy()
         both = origin.cursor, session.control.tree
         if look is None:
-            found = Comparer(*both, rules, racy, now_ns, self._phases).run()
+            grafting = functools.partial(grafted, origin, session.control.disk) if graft else None
+            found = Comparer(*both, rules, racy, now_ns, self._phases, grafting).run()
+            if any(map(session.manifest.has_below, found.grafts)):  # somebody took it away: name by name
+                found = Comparer(*both, rules, racy, now_ns, self._phases).run()
         else:
             origin.cursor.close()  # it may stand where something else is by now
             comparer = self._comparer(*both, rules, racy, now_ns, self._phases)
@@ -178,7 +185,7 @@ class _Rounds:
 
     def _check(self, found: Comparison, rules: Rules, look: Look | None) -> None:
         if self._safety.agreed is not None:
-            self._safety.agreed(found.changes)
+            self._safety.agreed(found.all)
         wary = look is not None and look.wary
         try:
             check_taken(self._origin, found, rules, self._safety, wary=wary)
@@ -205,7 +212,8 @@ def check_taken(
 ) -> None:
     """The guards that ask what a unit would take away, of at least ``known`` entries. Raises GuardTripped,
     RootReplaced."""
-    changes = found.changes
+    removes = any(change.new is None for change in found.changes)
+    changes = found.all if removes else found.changes  # what comes may be what goes
     check_mounted(changes, safety.lost)
     # A directory that only gets back the time it had counts as unchanged already; the root is no entry of it.
     met = sum(
@@ -213,7 +221,7 @@ def check_taken(
         for path, old, new, _ in changes
     )
     there = found.unchanged + met
-    empty = any(change.new is None for change in changes) and not origin.disk.scandir(origin.root)
+    empty = removes and not origin.disk.scandir(origin.root)
     check_losses(
         changes, max(there, known), safety.limit, source_is_empty=empty, even_all=safety.even_all, wary=wary
     )
@@ -275,7 +283,7 @@ def _take_along(unit: UnitOfWork, origin: Source, found: Comparison, look: Look,
 def _unreadable(origin: Source, found: Comparison) -> tuple[str, ...]:
     """Every file of a unit that may not be read: who leaves such out need not come back for each."""
     refused = []
-    for change in found.changes:
+    for change in found.all:
         if _is_file(change.new) and change.content:
             try:
                 origin.disk.close(origin.disk.open_file(*origin.cursor.split(change.path)))
@@ -300,13 +308,12 @@ def _torn_within_a_tick(
 ) -> list[str]:
     """Files changed so shortly before they were copied that a change meanwhile need not show in their
     times. Waits until their tick is over, and reads them once more; what differs is staged again."""
+    files = [
+        *((change.path, change.new) for change in found.changes if change.new and change.content),
+        *(each for graft in found.grafts.values() for each in graft.changed_since(began_ns - COARSE_TICK_NS)),
+    ]
     young = [
-        (change.path, change.new)
-        for change in found.changes
-        if change.new is not None
-        and change.new.kind == FILE
-        and change.content
-        and may_be_racy(change.new.ctime_ns, began_ns)
+        (path, entry) for path, entry in files if entry.kind == FILE and may_be_racy(entry.ctime_ns, began_ns)
     ]
     if not young:
         return []
@@ -327,6 +334,7 @@ def _moved(origin: Source, found: Comparison, progress: Progress) -> Iterator[st
     for change in found.changes:
         if change.new is not None and not is_unchanged(origin, change.path, change.new):
             yield change.path
+    yield from moved_in_grafts(origin, found.grafts.values(), progress)
     if any(change.new is None for change in found.changes):
         for path, entry in found.scanned:
             if not is_unchanged(origin, path, entry):

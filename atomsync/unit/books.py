@@ -14,6 +14,7 @@ from typing import NamedTuple
 from atomsync.plan.change import Change
 from atomsync.store.content import Content, Spooled
 from atomsync.tree.entry import Entry
+from atomsync.tree.graft import Graft
 from atomsync.tree.path import ancestors
 
 
@@ -30,6 +31,7 @@ class Books:
     def __init__(self) -> None:
         self.changes: dict[str, Change] = {}
         self.contents: dict[str, Content] = {}
+        self.grafts: dict[str, Graft] = {}  # what comes below some of the paths that are new
         self.forced: set[str] = set()  # paths at which whatever is there at the commit may go
         self.seen: dict[str, Entry | None] = {}  # what the unit found where it looked, but has not changed
         self._below: dict[str, set[str]] | None = (
@@ -123,6 +125,7 @@ class Books:
                 self.put(path, None)
         self.changes.clear()
         self.contents.clear()
+        self.grafts = {}
         self.forced.clear()
         self._below = None
 

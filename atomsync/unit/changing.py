@@ -6,7 +6,7 @@ import io
 import os
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO, Literal, TextIO, overload
 
 from atomsync.errors import SourceUnstable, UsageError, from_oserror, reported
@@ -16,6 +16,7 @@ from atomsync.store.content import Content, Linked, Spooled
 from atomsync.store.copying import Job, Source, copy_file
 from atomsync.store.versions import Kept
 from atomsync.tree.entry import DIR, FILE, LINK, Entry, look
+from atomsync.tree.graft import Graft
 from atomsync.tree.path import joined, parent_of, parse, shown
 from atomsync.unit.expected import ABSENT, ANY, Expected, check_expected
 from atomsync.unit.guarded import verb
@@ -246,9 +247,11 @@ class Changing(Looking):
         self._books.put(change.path, change, content)
 
     @verb(CHANGE)
-    def _register_all(self, changes: Iterable[Change]) -> None:
-        """``register`` for many, without content, whose paths come from a scan."""
+    def _register_all(self, changes: Iterable[Change], grafts: Mapping[str, Graft]) -> None:
+        """``register`` for many, without content, whose paths come from a scan, with all below the tops of
+        the ``grafts``."""
         self._books.put_all(changes)
+        self._books.grafts = dict(grafts)
 
     @verb(CHANGE)
     def expunge_all(self) -> None:

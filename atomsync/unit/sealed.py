@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 from atomsync.errors import UnitStateError
@@ -15,7 +15,7 @@ from atomsync.store.session import Session
 class Sealed:
     """``id`` is the unit's. Valid for the time of the listener only."""
 
-    def __init__(self, session: Session, sealed: SealedUnit, changes: Mapping[str, Change]) -> None:
+    def __init__(self, session: Session, sealed: SealedUnit, changes: Iterable[Change]) -> None:
         self.id = sealed.header.id
         self._session, self._sealed, self._changes = session, sealed, changes
         self.is_over = False
@@ -28,7 +28,7 @@ class Sealed:
     @property
     def changes(self) -> list[Change]:
         """Sorted by path."""
-        return sorted(self._changes.values())
+        return sorted(self._changes)
 
     def preview(self) -> AbstractContextManager[str]:
         """The tree as it will be, in a directory whose absolute path is given for the time of a ``with``.

@@ -11,6 +11,7 @@ from types import MappingProxyType, TracebackType
 from typing import NamedTuple
 
 from atomsync.errors import InDoubt, SourceUnstable, UnitStateError, UsageError, from_oserror
+from atomsync.plan.changes import Changes
 from atomsync.plan.plan import normal_form, put_last
 from atomsync.store import status
 from atomsync.store.about import About
@@ -103,13 +104,21 @@ class UnitOfWork(Changing):
 
         ``unstable`` then lists source paths that changed while they were read and are not staged.
         """
+        self._flush_now()
+        return self._evidence()
+
+    @verb(FLUSH)
+    def _flush(self) -> None:
+        """``flush``, for who does not ask for the evidence: that is a value for each file."""
+        self._flush_now()
+
+    def _flush_now(self) -> None:
         with self._failing():
             if self._books.changes:
                 self._tell(events.BEFORE_FLUSH)
-            found = self._stage()
-            if self._plan:
-                self._tell(events.AFTER_FLUSH, found)
-        return found
+            self._stage()
+            if self._plan and any(kept.listeners(events.AFTER_FLUSH) for kept in self._heard_by):
+                self._tell(events.AFTER_FLUSH, self._evidence())
 
     @verb(NEST)
     def begin_nested(self) -> Savepoint:
@@ -237,25 +246,30 @@ class UnitOfWork(Changing):
                     failed.append(error)
         return failed
 
-    def _stage(self) -> tuple[StagedFile, ...]:
+    def _evidence(self) -> tuple[StagedFile, ...]:
+        if not self._plan:
+            return ()
+        return tuple(
+            StagedFile(path, digest, entry.size)
+            for path, _, entry, digest in self.session.stage.evidence()
+            if entry.kind == FILE
+        )
+
+    def _stage(self) -> None:
         self.unstable = ()
         if not self._books.changes:
             if self._turn.opened is not None:
                 self._turn.opened.reset(self._kept())
             self._plan, self._flushed = normal_form(()), True
-            return ()
-        plan = put_last(normal_form(self._books.changes.values(), self._last), self.touched)
+            return
+        plan = normal_form(self._books.changes.values(), self._last, self._books.grafts)
+        plan = put_last(plan, self.touched)
         contents = self._books.contents.values()
         needed = {content.unit for content in contents if isinstance(content, Kept)}
         self.session.check(plan, self.source, needed)
         self._plan, unstable = self.session.flush(plan, self.source, self._books.contents, self._kept())
         self.unstable = tuple(unstable)
         self._flushed = not unstable
-        return tuple(
-            StagedFile(path, found.digest, found.wanted.size)
-            for path, found in self.session.stage.staged.items()
-            if found.wanted.kind == FILE
-        )
 
     def _kept(self) -> frozenset[str]:
         """The slots of contents that are wanted, may be again, or are being written."""
@@ -273,7 +287,7 @@ class UnitOfWork(Changing):
         for _ in range(_FLUSHES_MAX):
             if self._flushed or self.unstable:
                 break
-            self.flush()
+            self._flush()
         else:
             with self._failing():
                 raise UnitStateError(f"cannot {verb} this unit of work", "its listeners keep changing it")
@@ -298,7 +312,7 @@ class UnitOfWork(Changing):
                 coordinator=coordinator,
                 about=self.about,
             )
-            shown_to = Sealed(session, sealed, self._books.changes)
+            shown_to = Sealed(session, sealed, Changes(self._books.changes.values(), self._books.grafts))
             try:
                 self._tell(events.AFTER_SEAL, shown_to)
             finally:

@@ -1,0 +1,175 @@
+"""(3) Grafts in a stage: planted folder by folder, here and in a second process, and kept as they are.
+
+What does not go as planned is not mended here: the graft is *melted*, which makes of it staged entries like
+all others, and is staged again as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from atomsync.fs.cursor import Cursor
+from atomsync.fs.sharing import Portions, shared
+from atomsync.store.copying import Job, Source
+from atomsync.store.planting import finish, is_passable, plant, uproot
+from atomsync.store.pool import WORTH_FILES, Telling
+from atomsync.store.progress import Progress
+from atomsync.tree.entry import Entry
+from atomsync.tree.graft import Folder, Graft, Record, digested, entry_of_record, packed, unpacked
+from atomsync.tree.path import joined
+
+if TYPE_CHECKING:
+    from atomsync.fs.second import Second, Task
+    from atomsync.fs.second_main import Context
+
+_PORTION_NAMES, _PORTION_BYTES = 192, 8 << 20
+_PLANT = "atomsync.store.grafts:plant_there"
+
+
+class Planted(NamedTuple):
+    """A graft that is staged at ``location``: as it was ``wanted``, and with its digests. Its files that were
+    ``unstable`` or are large are not in it."""
+
+    location: str
+    wanted: Graft
+    graft: Graft
+    unstable: frozenset[str]
+
+    @property
+    def large(self) -> list[str]:
+        """The paths of its large files."""
+        return [joined(folder.path, name) for folder in self.wanted.folders for name in folder.large]
+
+    def members(self) -> Iterator[tuple[str, str, Entry, str]]:
+        """``(path, location, entry as it was wanted, digest)`` of what is staged, but for large files."""
+        skip = len(self.graft.folders[0].path)
+        for wanted, folder in zip(self.wanted.folders, self.graft.folders):
+            large = frozenset(folder.large)
+            rows = zip(unpacked(wanted.records), digested(folder, {}))
+            for record, (path, *_, digest) in rows:
+                if path not in self.unstable and record[0] not in large:
+                    yield path, self.location + path[skip:], entry_of_record(record), digest
+
+
+class Part(NamedTuple):
+    """Names of one folder that are planted together, from number ``start`` on; all of them if ``whole``."""
+
+    folder: Folder
+    location: str
+    start: int
+    records: bytes
+    whole: bool
+
+
+_Answer = list[tuple[bytes, list[str]]]
+
+
+def planted(
+    source: Source, slots: Cursor, location: str, graft: Graft, lock: int, progress: Progress
+) -> Planted:
+    """Stage all of ``graft`` in the slot's directory ``location`` but its large files."""
+    second = source.second(slots.disk) if graft.files >= WORTH_FILES else None
+    digests: dict[str, list[tuple[int, bytes]]] = {}
+    unstable: list[str] = []
+
+    def here(portion: list[Part]) -> _Answer:
+        return [_plant(source, slots, part, progress) for part in portion]
+
+    def ask(other: Second, portion: list[Part]) -> Task:
+        plain = [(tuple(folder), *rest) for folder, *rest in portion]
+        return other.ask(_PLANT, plain, told=lambda size: progress.advance(0, size))
+
+    def again(portion: list[Part]) -> _Answer:
+        for part in portion:
+            uproot(slots, part.location, unpacked(part.records))
+        return here(portion)
+
+    if second is not None:
+        second.give(source=source.root, slots=slots.root, lock=lock)
+    try:
+        heap = Portions(_portions(graft, location))
+        for portion, answer in shared(heap, here, ask, lambda: second, progress.check, again):
+            for part, (found, names) in zip(portion, answer):
+                path = part.folder.path
+                digests.setdefault(path, []).append((part.start, found))
+                unstable += [joined(path, name) for name in names]
+            progress.advance(sum(part.folder.files for part in portion if part.start == 0))
+    finally:
+        if second is not None:
+            second.drop("source", "slots", "lock")
+    staged = Graft(
+        folder._replace(digests=b"".join(found for _, found in sorted(digests[folder.path])))
+        for folder in graft.folders
+    )
+    return Planted(location, graft, staged, frozenset(unstable))
+
+
+def large_files(graft: Graft, location: str) -> Iterator[Job]:
+    """What ``planted`` leaves out."""
+    for folder in graft.folders:
+        names = frozenset(folder.large)
+        for record in unpacked(folder.records) if names else ():
+            if record[0] in names:
+                path = joined(folder.path, record[0])
+                yield Job(path, _location(graft, location, path), entry_of_record(record))
+
+
+def finish_all(slots: Cursor, location: str, graft: Graft) -> None:
+    """Give the directories what they shall have which could not have it before everything was staged."""
+    for folder in reversed(graft.folders[1:]):
+        if folder.large or folder.names > _PORTION_NAMES or not is_passable(folder):
+            finish(slots, _location(graft, location, folder.path), folder)
+
+
+def plant_there(context: Context, portion: list[Any]) -> _Answer:
+    """What the second process does."""
+    if "grafts" not in context.kept:
+        source = Source(context.disk, context.descriptors["source"], context.cursor("source"))
+        context.kept["grafts"] = source, Telling(context)
+    source, progress = context.kept["grafts"]
+    slots = context.cursor("slots")
+    parts = [Part(Folder._make(folder), *rest) for folder, *rest in portion]
+    answer = [_plant(source, slots, part, progress) for part in parts]
+    progress.tell()
+    return answer
+
+
+def _plant(source: Source, slots: Cursor, part: Part, progress: Progress) -> tuple[bytes, list[str]]:
+    folder = part.folder
+    answer = plant(source, slots, folder.path, part.location, unpacked(part.records), progress)
+    if part.whole and "/" in part.location and not folder.large and is_passable(folder):
+        finish(slots, part.location, folder)
+    return answer
+
+
+def _portions(graft: Graft, location: str) -> Iterator[list[Part]]:
+    """Parts that take some milliseconds together."""
+    portion: list[Part] = []
+    names = size = 0
+    for folder in graft.folders:
+        place = _location(graft, location, folder.path)
+        for part in _parts(folder, place):
+            portion.append(part)
+            names += min(folder.names, _PORTION_NAMES) + 4
+            size += folder.size
+            if names >= _PORTION_NAMES or size >= _PORTION_BYTES:
+                yield portion
+                portion, names, size = [], 0, 0
+    if portion:
+        yield portion
+
+
+def _parts(folder: Folder, location: str) -> Iterator[Part]:
+    if folder.names <= _PORTION_NAMES:
+        yield Part(folder, location, 0, folder.records, True)
+        return
+    records = unpacked(folder.records)
+    bare = folder._replace(records=b"", large=())
+    for start in range(0, len(records), _PORTION_NAMES):
+        some: list[Record] = records[start : start + _PORTION_NAMES]
+        yield Part(bare, location, start, packed(some), False)
+
+
+def _location(graft: Graft, location: str, path: str) -> str:
+    return location + path[len(graft.folders[0].path) :]
