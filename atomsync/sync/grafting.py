@@ -176,7 +176,7 @@ def _source_of(context: Context) -> Source:
 
 def _read(source: Source, head: Head, ownership: Ownership, device: int) -> Read | None:
     try:
-        return read(source.disk, source.cursor.at(head.path), head, ownership, device)
+        return read(source.cursor, head, ownership, device)
     except OSError:
         return None
 

@@ -11,7 +11,6 @@ import os
 from typing import NamedTuple
 
 from atomsync.fs.cursor import Cursor
-from atomsync.fs.disk import Disk
 from atomsync.tree.diff import SETGID, SETUID, Ownership
 from atomsync.tree.entry import DIR, FILE, LINK, entry_of
 from atomsync.tree.graft import PAGE_BYTES, Folder, Record, packed, unpacked
@@ -24,13 +23,15 @@ _MOVED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
 
 
 class Head(NamedTuple):
-    """A directory before it is read: its path, and what it shall be at the destination."""
+    """A directory before it is read: its path, and what it shall be at the destination. One that is not to be
+    entered is taken for empty."""
 
     path: str
     mode: int
     mtime_ns: int
     uid: int
     gid: int
+    enter: bool = True
 
 
 class Read(NamedTuple):
@@ -42,8 +43,9 @@ class Read(NamedTuple):
     left_out: tuple[tuple[str, str], ...]
 
 
-def read(disk: Disk, fd: int, head: Head, ownership: Ownership, device: int = 0) -> Read:
-    """Read the open directory ``fd``. ``device``: others are not entered. Raises OSError."""
+def read(source: Cursor, head: Head, ownership: Ownership, device: int = 0) -> Read:
+    """Read a directory. ``device``: those on another one are not to be entered. Raises OSError."""
+    disk, fd = source.disk, source.at(head.path) if head.enter else -1
     everybody, me, groups, step_ns = ownership
     records: list[Record] = []
     below: list[Head] = []
@@ -51,7 +53,7 @@ def read(disk: Disk, fd: int, head: Head, ownership: Ownership, device: int = 0)
     large: list[str] = []
     files = total = pages = longest = youngest_ns = 0
     prefix = head.path + "/"
-    for name, found in disk.scandir(fd):
+    for name, found in disk.scandir(fd) if head.enter else ():
         bits = found.st_mode
         form, mode = bits & _FORMAT, bits & 0o7777
         uid, gid = found.st_uid, found.st_gid
@@ -78,8 +80,8 @@ def read(disk: Disk, fd: int, head: Head, ownership: Ownership, device: int = 0)
                 large.append(name)
         elif form == _DIR:
             kind = DIR
-            if not device or found.st_dev == device:
-                below.append(Head(prefix + name, mode, mtime_ns, uid, gid))
+            enter = not device or found.st_dev == device
+            below.append(Head(prefix + name, mode, mtime_ns, uid, gid, enter))
         elif form == _LINK:
             kind = LINK
             try:
@@ -98,7 +100,7 @@ def read(disk: Disk, fd: int, head: Head, ownership: Ownership, device: int = 0)
         )
     records.sort()
     folder = Folder(
-        *head, packed(records), len(records), files, total, pages, longest, youngest_ns, tuple(large)
+        *head[:5], packed(records), len(records), files, total, pages, longest, youngest_ns, tuple(large)
     )
     return Read(folder, tuple(below), tuple(left_out))
 
