@@ -8,6 +8,7 @@ disk          the protocol: the verbs a disk must offer, and what each promises
 posix         the real one, for Linux (and other POSIX systems in a weaker class)
 cursor        the way to a directory: component by component, never through a link
 second        a second process, with ``second_main`` (how it is inside) and ``wire`` (what they say)
+sharing       work dealt out between us and it
 capabilities  what this filesystem can do, found by trying
 features      what else it can do, and what a sync costs there
 folding       which names it takes for one and the same

@@ -15,7 +15,8 @@ What they lean on:
 
  staging   ``content`` (where it comes from), ``copying`` (one file, hashed and read back), ``blocks`` and
            ``spared`` (large and sparse ones), ``dressing`` (extended attributes), ``pool`` (in two
-           processes, for large units), ``abandoned``, ``writable``, ``scratch``
+           processes, for large units), ``grafts`` and ``planting`` (new directories, one at a time),
+           ``abandoned``, ``writable``, ``scratch``
  sealing   ``journal`` (the codec), ``about``, ``barrier`` (syncs), ``preview`` (the tree as it will be)
  swapping  ``opening`` (read-only directories), ``undo`` (taking back, by identity), ``decision``,
            ``conflicts``, ``drift``, ``removal``, ``waste``; between 4 and 5 a unit may rest until another

@@ -18,8 +18,7 @@ from atomsync.store.blocks import mismatch
 from atomsync.store.copying import Job, Source, copy_file
 from atomsync.store.progress import Progress
 from atomsync.tree.entry import DIR, FILE
-from atomsync.tree.graft import NO_DIGEST, Folder, Record, entry_of_record
-from atomsync.tree.packing import LARGE_BYTES
+from atomsync.tree.graft import LARGE_BYTES, NO_DIGEST, Folder, Record, entry_of_record
 from atomsync.tree.path import joined, shown
 
 _BLOCK = 4096

@@ -9,6 +9,7 @@ of that.
 from __future__ import annotations
 
 import marshal
+import os
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 from atomsync.tree.entry import FILE, Entry
 
 PAGE_BYTES = 4096
+LARGE_BYTES = 1 << 20
 NO_DIGEST = bytes(16)
 
 Record = tuple[str, str, int, int, int, int, int, str, int, int, int]
@@ -49,8 +51,7 @@ class Folder(NamedTuple):
 
 class Graft(Collection[tuple[str, Entry]]):
     """All below one new directory: its ``folders``, sorted, so each is behind the one that holds it. As a
-    collection it is what a step has ``inside``: full paths with entries, with digests as soon as these are known.
-    """
+    collection it is what a step has ``inside``: full paths with entries, and digests if these are known."""
 
     def __init__(self, folders: Iterable[Folder], apart: Mapping[str, str] | None = None) -> None:
         """``apart``: path → digest of the large files."""
@@ -103,6 +104,27 @@ class Graft(Collection[tuple[str, Entry]]):
             return PAGE_BYTES * sum(folder.pages for folder in self.folders)
         sizes = (record[3] for folder in self.folders for record in unpacked(folder.records))
         return block_size * sum(-(-size // block_size) for size in sizes)
+
+
+def folder_of(path: str, mode: int, mtime_ns: int, uid: int, gid: int, records: list[Record]) -> Folder:
+    """The folder of these records, which are sorted by name."""
+    files = [record for record in records if record[1] == FILE]
+    sizes = [record[3] for record in files]
+    return Folder(
+        path,
+        mode,
+        mtime_ns,
+        uid,
+        gid,
+        packed(records),
+        len(records),
+        len(files),
+        sum(sizes),
+        sum([-(-size // PAGE_BYTES) for size in sizes]),
+        max([len(os.fsencode(record[0])) for record in records], default=0),
+        max([record[10] for record in files], default=0),
+        tuple([record[0] for record in files if record[3] > LARGE_BYTES]),
+    )
 
 
 def unpacked(records: bytes) -> list[Record]:

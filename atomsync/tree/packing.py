@@ -7,16 +7,14 @@ record. What a listing would do with an entry (``scan``, ``entry``, ``diff.Owner
 from __future__ import annotations
 
 import errno
-import os
 from typing import NamedTuple
 
 from atomsync.fs.cursor import Cursor
 from atomsync.tree.diff import SETGID, SETUID, Ownership
 from atomsync.tree.entry import DIR, FILE, LINK, entry_of
-from atomsync.tree.graft import PAGE_BYTES, Folder, Record, packed, unpacked
+from atomsync.tree.graft import Folder, Record, folder_of, unpacked
 from atomsync.tree.path import is_reserved
 
-LARGE_BYTES = 1 << 20
 _FORMAT, _DIR, _FILE, _LINK = 0o170000, 0o040000, 0o100000, 0o120000
 _GONE = (errno.ENOENT, errno.EINVAL)
 _MOVED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
@@ -50,8 +48,6 @@ def read(source: Cursor, head: Head, ownership: Ownership, device: int = 0) -> R
     records: list[Record] = []
     below: list[Head] = []
     left_out: list[tuple[str, str]] = []
-    large: list[str] = []
-    files = total = pages = longest = youngest_ns = 0
     prefix = head.path + "/"
     for name, found in disk.scandir(fd) if head.enter else ():
         bits = found.st_mode
@@ -71,13 +67,6 @@ def read(source: Cursor, head: Head, ownership: Ownership, device: int = 0) -> R
             mtime_ns -= mtime_ns % step_ns
         if form == _FILE:
             size = found.st_size
-            files += 1
-            total += size
-            pages += -(-size // PAGE_BYTES)
-            if ctime_ns > youngest_ns:
-                youngest_ns = ctime_ns
-            if size > LARGE_BYTES:
-                large.append(name)
         elif form == _DIR:
             kind = DIR
             enter = not device or found.st_dev == device
@@ -93,16 +82,11 @@ def read(source: Cursor, head: Head, ownership: Ownership, device: int = 0) -> R
         else:
             left_out.append((prefix + name, entry_of(found).target.rstrip("0123456789: ")))
             continue
-        if len(name) > longest // 4:
-            longest = max(longest, len(os.fsencode(name)))
         records.append(
             (name, kind, mode, size, mtime_ns, uid, gid, target, found.st_ino, found.st_dev, ctime_ns)
         )
     records.sort()
-    folder = Folder(
-        *head[:5], packed(records), len(records), files, total, pages, longest, youngest_ns, tuple(large)
-    )
-    return Read(folder, tuple(below), tuple(left_out))
+    return Read(folder_of(*head[:5], records), tuple(below), tuple(left_out))
 
 
 def moved(source: Cursor, path: str, records: bytes) -> list[str]:

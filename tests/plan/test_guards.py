@@ -15,10 +15,12 @@ from atomsync.plan.guards import (
     check_mounts,
     check_names,
     check_space,
+    space_needed,
 )
 from atomsync.plan.plan import normal_form
 from atomsync.plan.step import Step
-from tests.tree.entries import file, folder, link
+from atomsync.tree.entry import Entry
+from tests.tree.entries import file, folder, graft, link
 
 A, D = file(100), folder()
 MUCH = Space(4096, 1 << 40, 1 << 20, 255, False)
@@ -26,6 +28,11 @@ MUCH = Space(4096, 1 << 40, 1 << 20, 255, False)
 
 def steps(*changes: Change) -> tuple[Step, ...]:
     return normal_form(changes).steps
+
+
+def grafted(top: str, members: dict[str, Entry]) -> tuple[Step, ...]:
+    """The same as steps of its members, with a graft."""
+    return normal_form([Change(top, None, D)], None, {top: graft(top, members)}).steps
 
 
 # -- names
@@ -58,6 +65,22 @@ def test_names_inside_a_new_directory_count_too() -> None:
     check_names(plan, 50)
     with pytest.raises(DestinationLimit):
         check_names(plan, 49)
+
+
+def test_names_inside_a_graft_count_too() -> None:
+    plan = grafted("d", {"sub": D, "sub/" + "é" * 25: A})
+    check_names(plan, 50)
+    with pytest.raises(DestinationLimit, match="1 name is too long"):
+        check_names(plan, 49)
+
+
+def test_a_graft_takes_the_space_of_its_members() -> None:
+    members = {"a": file(100), "b": file(4097), "sub": D, "sub/c": file(0), "sub/d": file(1)}
+    one_by_one = steps(Change("d", None, D), *(Change(f"d/{path}", None, members[path]) for path in members))
+    for block_size in (512, 1024, 4096, 65536):
+        space = MUCH._replace(block_size=block_size)
+        assert space_needed(grafted("d", members), space) == space_needed(one_by_one, space)
+    assert bytes_entering(grafted("d", members)) == bytes_entering(one_by_one) == (4, 4198)
 
 
 def test_names_that_leave_or_stay_do_not_count() -> None:

@@ -47,11 +47,11 @@ def test_with_and_without_a_second_process_the_tree_is_the_same(
         return real(*arguments)
 
     monkeypatch.setattr(staging, "copy_in_two", counting)
-    push(src, tmp_path / "two")
+    push(src, tmp_path / "two", hard_links=True)  # so that files are staged one by one
     assert started or len(os.sched_getaffinity(0)) == 1
     monkeypatch.setattr(pool, "WORTH_FILES", FILES + 1)
     started.clear()
-    push(src, tmp_path / "one")
+    push(src, tmp_path / "one", hard_links=True)
     assert not started
     assert_same_tree(src, tmp_path / "two")
     assert_same_tree(src, tmp_path / "one")

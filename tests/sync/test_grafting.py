@@ -1,0 +1,176 @@
+"""A directory that only the source has enters as a graft; it is as if it had come entry by entry."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atomsync import push
+from atomsync.store import grafts
+from atomsync.store.copying import Source
+from atomsync.sync import compare, grafting, settle
+from atomsync.sync.report import Report
+
+
+def random_tree(root: Path, seed: int) -> None:
+    """All that a tree can hold: links, holes, large files, odd names and modes."""
+    dice = random.Random(seed)
+    directories = [root]
+    root.mkdir()
+    for number in range(dice.randint(2, 40)):
+        directory = dice.choice(directories) / f"d{number}"
+        directory.mkdir()
+        directories.append(directory)
+    for number in range(dice.randint(5, 300)):
+        name = dice.choice([f"f{number}", f"é{number}", os.fsdecode(b"\xff%d" % number), f"x\n{number}"])
+        path = dice.choice(directories) / name
+        what = dice.randrange(20)
+        if what == 0:
+            path.symlink_to(dice.choice(["nowhere", "../..", "f1"]))
+        elif what == 1:
+            with path.open("wb") as file:
+                file.truncate(dice.randint(1, 3 << 20))
+        elif what == 2:
+            path.write_bytes(dice.randbytes((1 << 20) + dice.randint(-1, 5000)))
+        elif what == 3:
+            os.mkfifo(path)
+        else:
+            path.write_bytes(dice.randbytes(dice.choice([0, 1, 100, 5000])))
+        if not path.is_symlink():
+            path.chmod(dice.choice([0o644, 0o600, 0o444, 0o4755, 0o000]))
+        moment = dice.randint(0, 2_000_000_000_000_000_000)
+        os.utime(path, ns=(moment, moment), follow_symlinks=False)
+    for directory in reversed(directories):
+        directory.chmod(dice.choice([0o755, 0o700, 0o555, 0o2775]))
+        os.utime(directory, ns=(10**18 + dice.randint(0, 10**9), 10**18 + dice.randint(0, 10**9)))
+
+
+def manifest(dst: Path) -> list[Any]:
+    """What the store knows of the tree, but for which files are racy: that depends on the hour."""
+    with sqlite3.connect(dst / ".atomsync" / "manifest.sqlite") as db:
+        return db.execute(
+            "SELECT path, kind, mode, size, mtime_ns, uid, gid, target, digest FROM entries ORDER BY path"
+        ).fetchall()
+
+
+def found(report: Report) -> tuple[Any, ...]:
+    """What a report says that both ways must say alike."""
+    receipt = report.receipt
+    assert receipt is not None
+    changes = sorted((change.path, change.new) for change in report.changes)
+    return changes, report.left_out, receipt.created, receipt.bytes
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """The slow twin: from now on no directory is taken for a graft."""
+    return lambda: monkeypatch.setattr(compare, "may_graft", lambda rules: False)
+
+
+@pytest.mark.usefixtures("needs_root")
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("seed", range(6))
+def test_with_and_without_grafts_the_same_tree_comes_to_be(
+    seed: int,
+    processes: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    one_by_one: Callable[[], None],
+    assert_same_tree: Callable[..., None],
+) -> None:
+    src = tmp_path / "src"
+    random_tree(src, seed)
+    if processes == 2:
+        monkeypatch.setattr(grafts, "WORTH_FILES", 0)
+        monkeypatch.setattr(grafting, "WORTH_NAMES", 0)
+    else:
+        monkeypatch.setattr(Source, "second", lambda source, target: None)
+    fast = push(src, tmp_path / "fast")
+    one_by_one()
+    slow = push(src, tmp_path / "slow")
+    assert_same_tree(tmp_path / "slow", tmp_path / "fast")
+    assert found(fast) == found(slow)
+    assert manifest(tmp_path / "fast") == manifest(tmp_path / "slow")
+
+
+def test_it_is_grafts_that_a_first_push_makes(
+    plant: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = []
+    monkeypatch.setattr(grafts, "plant", lambda *args, real=grafts.plant: planted.append(args) or real(*args))
+    src = plant(tmp_path / "src", {"a/b/c": b"1", "a/d": b"2", "e": b"3"})
+    push(src, tmp_path / "dst")
+    assert sorted(args[2] for args in planted) == ["a", "a/b"]
+
+
+def test_a_graft_takes_the_place_of_a_file(
+    plant: Callable[..., Path], tmp_path: Path, assert_same_tree: Callable[..., None]
+) -> None:
+    src = plant(tmp_path / "src", {"a/b/c": b"1"})
+    dst = plant(tmp_path / "dst", {"a": b"a file"})
+    receipt = push(src, dst).receipt
+    assert receipt is not None
+    assert (receipt.created, receipt.updated) == (2, 1)
+    assert_same_tree(src, dst)
+
+
+def test_a_file_that_is_written_to_while_its_graft_is_staged_comes_as_it_is_in_the_end(
+    plant: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    assert_same_tree: Callable[..., None],
+) -> None:
+    src = plant(tmp_path / "src", {"a/b/c": b"1", "a/b/d": b"2", "a/e": b"3"})
+    for path in (src / "a" / "b" / "c", src / "a" / "b" / "d", src / "a" / "e"):
+        os.utime(path, ns=(10**18, 10**18))
+    real = settle.moved_in_grafts
+
+    def later(*args: Any) -> Any:
+        if not (src / "a" / "b" / "new").exists():
+            (src / "a" / "b" / "d").write_bytes(b"two")
+            (src / "a" / "e").unlink()
+            (src / "a" / "b" / "new").write_bytes(b"4")
+        return real(*args)
+
+    monkeypatch.setattr(settle, "moved_in_grafts", later)
+    push(src, tmp_path / "dst")
+    assert_same_tree(src, tmp_path / "dst")
+    with sqlite3.connect(tmp_path / "dst" / ".atomsync" / "manifest.sqlite") as db:
+        assert db.execute("SELECT count(*) FROM entries").fetchone() == (5,)
+
+
+def test_what_was_taken_away_at_the_destination_is_drift_also_inside_of_a_graft(
+    plant: Callable[..., Path], tmp_path: Path
+) -> None:
+    src = plant(tmp_path / "src", {"a/b/c": b"1", "e": b"2"})
+    push(src, tmp_path / "dst")
+    (tmp_path / "dst" / "a" / "b" / "c").unlink()
+    (tmp_path / "dst" / "a" / "b").rmdir()
+    (tmp_path / "dst" / "a").rmdir()
+    report = push(src, tmp_path / "dst")
+    assert [(drifted.path, drifted.why) for drifted in report.drifted] == [
+        ("a", "removed"),
+        ("a/b", "removed"),
+        ("a/b/c", "removed"),
+    ]
+
+
+def test_a_directory_of_many_names_is_planted_in_portions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assert_same_tree: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(grafts, "_PORTION_NAMES", 7)
+    src = tmp_path / "src"
+    (src / "a" / "sub").mkdir(parents=True)
+    for number in range(50):
+        (src / "a" / f"{number}").write_bytes(b"%d" % number)
+    os.utime(src / "a", ns=(10**18, 10**18))
+    push(src, tmp_path / "dst")
+    assert_same_tree(src, tmp_path / "dst")
+    assert stat.S_IMODE((tmp_path / "dst" / "a").stat().st_mode) == stat.S_IMODE((src / "a").stat().st_mode)
