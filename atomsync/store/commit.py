@@ -146,7 +146,7 @@ def _check_displaced(control: Control, slots: int, steps: tuple[Step, ...]) -> N
             control.disk, slots, step.slot, step.path, step.displaced, inodes=True
         ):
             raise drifted(step.path, "its content changed after it was planned for")
-        if any(entry.digest for _, entry in step.displaced):
+        if step.displaced and any(entry.digest for _, entry in step.displaced):
             with Cursor(control.disk, slots) as cursor:
                 for path, entry in step.displaced:
                     if entry.digest:

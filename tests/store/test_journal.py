@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from atomsync.errors import JournalError
 from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
-from atomsync.store.journal import COMMIT_SPACE_BYTES, Header, Journal, decode, encode
+from atomsync.store.journal import COMMIT_SPACE_BYTES, Header, Journal, decode
 from atomsync.tree.entry import DIR, FILE, LINK, OTHER, Entry
 from atomsync.tree.path import is_reserved
+from tests.store.encoded import encode
 
 HEADER = Header("20240102-030405-678", 1, 2, "a message")
 A = Entry(FILE, 0o644, 3, 10, 0, 0, "", "", 5, 1, 11, 7, "00" * 16)
