@@ -11,7 +11,7 @@ Nothing is durable before ``fsync`` or ``syncfs`` returned: not the bytes, not t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 
@@ -126,6 +126,14 @@ class Disk(Protocol):
 
     def rename_new(self, at: int, name: str, to: int, new_name: str) -> None:
         """Rename to a name that must not exist (RENAME_NOREPLACE); EEXIST otherwise."""
+
+    def exchange_all(self, at: int, to: int, names: Iterable[tuple[bytes, bytes]]) -> None:
+        """``exchange`` for each pair of names, in ``at`` and in ``to``, in order, with as little as possible
+        between two. The names are bytes, none of them 0. Those before one that fails are done, and
+        behind it nothing was taken from ``names``."""
+
+    def rename_all_new(self, at: int, to: int, names: Iterable[tuple[bytes, bytes]]) -> None:
+        """``rename_new`` for each, as ``exchange_all``."""
 
     def replace(self, at: int, name: str, to: int, other: str) -> None:
         """Plain rename(2), which replaces. Only for disks without ``exchange``, and for our own files."""

@@ -15,8 +15,7 @@ import os
 import stat as stat_module
 import struct
 import sys
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping
 
 from atomsync.fs.disk import Space, Stat
 
@@ -39,6 +38,9 @@ _KNOWN = {
     0x01021994: "tmpfs",
 }
 _HANDLE_MAX_BYTES = 128
+_Handle = ctypes.c_int * (2 + _HANDLE_MAX_BYTES // 4 + 1)  # struct file_handle; the last one for the mount id
+_MOUNT_ID = 2 + _HANDLE_MAX_BYTES // 4
+_Statx = ctypes.c_uint64 * 32  # struct statx; stx_attributes is the second of these
 _FICLONE = 0x40049409
 _FALLOC_PUNCH_HOLE = 0x01 | 0x02  # and keep the size
 
@@ -95,21 +97,19 @@ class PosixDisk:
         return os.readlink(name, dir_fd=at)
 
     def generation(self, at: int, name: str) -> int:
-        handle = ctypes.create_string_buffer(struct.pack("Ii", _HANDLE_MAX_BYTES, 0), 8 + _HANDLE_MAX_BYTES)
-        mount_id = ctypes.c_int()
+        handle = _Handle(_HANDLE_MAX_BYTES)
+        mount_id = ctypes.byref(handle, 4 * _MOUNT_ID)
         try:
-            _call("name_to_handle_at", at, os.fsencode(name), handle, ctypes.byref(mount_id), 0)
+            _call("name_to_handle_at", at, os.fsencode(name), handle, mount_id, 0)
         except OSError as error:
             if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EOVERFLOW, errno.EINVAL):
                 return 0
             raise
-        if mount_id.value not in self._known:
-            self._known[mount_id.value] = _f_type(at) in _KNOWN
-        if not self._known[mount_id.value]:
-            return 0
-        size, _type = struct.unpack_from("Ii", handle)
+        known = self._known.get(handle[_MOUNT_ID])
+        if known is None:
+            known = self._known[handle[_MOUNT_ID]] = _f_type(at) in _KNOWN
         # The handle as a whole identifies the inode for ever; a number of it is easier to store.
-        return int.from_bytes(handle.raw[8 : 8 + size], "big")
+        return int.from_bytes(bytes(handle)[8 : 8 + handle[0]], "big") if known else 0
 
     def space(self, fd: int) -> Space:
         found = os.fstatvfs(fd)
@@ -127,15 +127,14 @@ class PosixDisk:
         )
 
     def is_pinned(self, at: int, name: str) -> bool:
-        found = ctypes.create_string_buffer(256)  # struct statx; stx_attributes is at offset 8
+        found = _Statx()
         try:
             _call("statx", at, os.fsencode(name), _AT_SYMLINK_NOFOLLOW, 0, found)
         except OSError as error:
             if error.errno == errno.ENOSYS:
                 return False
             raise
-        (attributes,) = struct.unpack_from("Q", found, 8)
-        return bool(attributes & _PINNED)
+        return bool(found[1] & _PINNED)
 
     # -- content
     def write(self, fd: int, data: bytes, offset: int) -> None:
@@ -178,6 +177,12 @@ class PosixDisk:
 
     def rename_new(self, at: int, name: str, to: int, new_name: str) -> None:
         _rename(at, name, to, new_name, _RENAME_NOREPLACE)
+
+    def exchange_all(self, at: int, to: int, names: Iterable[tuple[bytes, bytes]]) -> None:
+        _rename_all(at, to, names, _RENAME_EXCHANGE, self.exchange, PosixDisk.exchange)
+
+    def rename_all_new(self, at: int, to: int, names: Iterable[tuple[bytes, bytes]]) -> None:
+        _rename_all(at, to, names, _RENAME_NOREPLACE, self.rename_new, PosixDisk.rename_new)
 
     def replace(self, at: int, name: str, to: int, other: str) -> None:
         os.replace(name, other, src_dir_fd=at, dst_dir_fd=to)
@@ -294,18 +299,24 @@ def _f_type(fd: int) -> int:
     return int(f_type & 0xFFFFFFFF)
 
 
-_libc: Any = None
+@functools.cache
+def _function(name: str) -> Callable[..., int]:
+    """A function of libc. It takes ints, and bytes as pointers: declaring that would only cost time."""
+    found: Callable[..., int] | None = getattr(_libc(), name, None)
+    if found is None:
+        raise OSError(errno.ENOSYS, f"this system has no {name}")
+    return found
 
 
-def _call(function: str, *arguments: object) -> int:
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, *arguments: object) -> int:
     """One libc call that returns -1 on error, retried when a signal cut it short."""
-    global _libc
-    if _libc is None:
-        _libc = ctypes.CDLL(None, use_errno=True)
-    call = getattr(_libc, function, None)
-    if call is None:
-        raise OSError(errno.ENOSYS, f"this system has no {function}")
-    while (result := cast(int, call(*arguments))) == -1:
+    function = _function(name)
+    while (result := function(*arguments)) == -1:
         number = ctypes.get_errno()
         if number != errno.EINTR:
             raise OSError(number, os.strerror(number))
@@ -320,6 +331,28 @@ def _rename(at: int, name: str, to: int, other: str, flags: int) -> None:
     except OSError as error:
         error.filename, error.filename2 = name, other
         raise
+
+
+def _rename_all(
+    at: int,
+    to: int,
+    names: Iterable[tuple[bytes, bytes]],
+    flags: int,
+    verb: Callable[[int, str, int, str], None],
+    plain: Callable[..., None],
+) -> None:
+    """The mixed window is this loop, so nothing is made in it and nothing called but the system. Whoever
+    does more in the ``verb`` for one, than ``plain`` does, is asked for each."""
+    if getattr(verb, "__func__", None) is not plain:
+        for name, other in names:
+            verb(at, os.fsdecode(name), to, os.fsdecode(other))
+        return
+    call = _function("renameat2")
+    for name, other in names:
+        while call(at, name, to, other, flags):
+            number = ctypes.get_errno()
+            if number != errno.EINTR:
+                raise OSError(number, os.strerror(number), os.fsdecode(name), None, os.fsdecode(other))
 
 
 def _set_link_meta(

@@ -22,8 +22,9 @@ _LAST = "last"
 
 class Plan(NamedTuple):
     """``steps`` in the order of the mixed window: creations, replacements, those of both that are to come
-    last, removals, then metadata; so a reference appears after what it refers to. ``parents`` are the
-    directories that no change names but in which steps happen."""
+    last, removals, then metadata; so a reference appears after what it refers to. Of each kind those of
+    one directory stand together. ``parents`` are the directories that no change names but in which steps
+    happen."""
 
     steps: tuple[Step, ...]
     parents: tuple[str, ...]
@@ -63,6 +64,7 @@ def normal_form(
             carried[path] = carrier = ([], [])
             made.append((kind, change, *carrier))
 
+    made.sort(key=lambda found: parent_of(found[1].path))  # what is in one directory is swapped in one go
     for kind, change, into, out in made:
         place = _LAST if last is not None and kind != REMOVE and last(change.path) else kind
         inside: Members = grafts.get(change.path) or tuple(into)

@@ -18,9 +18,9 @@ What they lean on:
            processes, for large units), ``grafts`` and ``planting`` (new directories, one at a time),
            ``abandoned``, ``writable``, ``scratch``
  sealing   ``journal`` (the codec), ``about``, ``barrier`` (syncs), ``preview`` (the tree as it will be)
- swapping  ``opening`` (read-only directories), ``undo`` (taking back, by identity), ``decision``,
-           ``conflicts``, ``drift``, ``removal``, ``waste``; between 4 and 5 a unit may rest until another
-           party has decided: ``prepared``, and ``forward`` instead of 5
+ swapping  ``window`` (the renames, made ready), ``opening`` (read-only directories), ``undo`` (taking back,
+           by identity), ``decision``, ``conflicts``, ``drift``, ``removal``, ``waste``; between 4 and 5 a
+           unit may rest until another party has decided: ``prepared``, and ``forward`` instead of 5
  looking   ``manifest`` (what was committed) with ``adoption``, ``rows`` (without its lock), ``status``
            back: ``versions`` (what paths held, by the journals), ``kept`` (where it lies), ``reversal`` (what
            gives it back), ``letting_go``, ``retention``, ``telling``, ``naming``, ``unit_id``

@@ -24,9 +24,9 @@ from atomsync.store.drift import drifted
 from atomsync.store.opening import make_writable, restore_modes
 from atomsync.store.seal import SealedUnit, check_content, look_at
 from atomsync.store.staging import Stage
-from atomsync.store.swapping import move, swap
 from atomsync.store.undo import roll_back, same_subtree, set_seen
 from atomsync.store.waste import retire_as_waste
+from atomsync.store.window import runs_of, swap_run
 from atomsync.tree.entry import DIR, Entry, is_closed, look, same_object, untouched
 from atomsync.tree.path import shown
 from atomsync.tree.xattrs import attributes_at, decode
@@ -79,29 +79,24 @@ def _make_durable(control: Control, stage: Stage, sealed: SealedUnit) -> None:
 
 
 def _swap_all(control: Control, slots: int, steps: tuple[Step, ...]) -> float:
-    disk, able, tree = control.disk, control.capabilities, control.tree
+    able, tree = control.capabilities, control.tree
     try:
         make_writable(control, slots, steps)
     except OSError as error:
         raise from_oserror(error, f"cannot make a directory writable: {shown(str(error.filename))}") from None
+    runs = runs_of(steps)
     started = time.perf_counter_ns()
-    for step in steps:
-        kind, path = step.kind, step.path
+    for run in runs:
+        names = iter(run.names)
         try:
-            if kind == META:
+            if run.kind != META:
+                swap_run(tree, able, slots, run, names)
+                continue
+            for step in run.steps:
                 if step.new is not None:
                     _set_meta(control, step, step.new)
-                continue
-            at, name = tree.split(path)
-            if kind == REPLACE:
-                swap(disk, able, slots, step.slot, at, name)
-                if step.new is not None and step.new.kind == DIR:  # XFS: see _check_displaced
-                    disk.set_meta_at(at, name, -1, -1, None, step.new.mtime_ns, step.new.ino)
-            elif kind == CREATE:
-                move(disk, able, slots, step.slot, at, name)
-            else:
-                move(disk, able, at, name, slots, step.slot)
         except OSError as error:
+            path = run.path_at(names)
             if error.errno in _DRIFT:
                 raise drifted(path, error.strerror or "") from None
             raise from_oserror(error, f"cannot change {shown(path)}") from None
@@ -151,7 +146,7 @@ def _check_displaced(control: Control, slots: int, steps: tuple[Step, ...]) -> N
             control.disk, slots, step.slot, step.path, step.displaced, inodes=True
         ):
             raise drifted(step.path, "its content changed after it was planned for")
-        if any(entry.digest for _, entry in step.displaced):
+        if step.displaced and any(entry.digest for _, entry in step.displaced):
             with Cursor(control.disk, slots) as cursor:
                 for path, entry in step.displaced:
                     if entry.digest:

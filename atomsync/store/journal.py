@@ -1,12 +1,13 @@
 """The journal: a sealed unit as bytes, and back. Pure; one codec for seal, recovery and history.
 
     frame   = magic "atsj", version, type, payload length, payload, xxh3-128
-    journal = BEGIN [PREPARED] [ABOUT] (STEP (INSIDE | DISPLACED)*)* END  [COMMIT]  zeros
+    journal = BEGIN [PREPARED] [ABOUT] (STEP (INSIDE | FOLDER | DISPLACED)*)* END  [COMMIT]  zeros
 
 The digest of a frame covers the unit's id, the frame's number, its type and payload: an old record in a
 reused block, or one moved to another place, does not pass. END counts the steps. Behind END the
 file holds zeros, so that COMMIT later needs no new block. PREPARED says that another party decides, and
-holds the name under which it is asked; ABOUT is what else is good to know (``about``).
+holds the name under which it is asked; FOLDER is a directory of what is inside (``folders``), and ABOUT
+what else is good to know (``about``).
 
 What reads wrong is never guessed at: JournalError, and the store stays as it is. Only the space for
 COMMIT may hold anything that a torn write leaves; that means: not committed.
@@ -17,7 +18,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -26,14 +27,15 @@ import xxhash
 from atomsync.errors import JournalError
 from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Members, Step
 from atomsync.store.about import ABOUT_MAX_BYTES, About, is_about, is_text
+from atomsync.store.folders import rows, texts
 from atomsync.store.unit_id import is_unit_id
 from atomsync.tree.entry import DIR, FILE, LINK, OTHER, PLAIN, SEEN, Entry
-from atomsync.tree.graft import Graft, digested
+from atomsync.tree.graft import Graft
 from atomsync.tree.path import ancestors, is_reserved
 from atomsync.tree.xattrs import decode as decode_attributes
 
 MAGIC, VERSION = b"atsj", 1
-BEGIN, STEP, INSIDE, DISPLACED, END, COMMIT, PREPARED, ABOUT = 1, 2, 3, 4, 5, 6, 7, 8
+BEGIN, STEP, INSIDE, DISPLACED, END, COMMIT, PREPARED, ABOUT, FOLDER = 1, 2, 3, 4, 5, 6, 7, 8, 9
 _HEAD = struct.Struct("<4sBBHI")
 _DIGEST_BYTES = 16
 _PAYLOAD_MAX_BYTES = 1 << 20
@@ -42,19 +44,8 @@ _ENTRY_BYTES = 256  # more than the numbers of an entry take
 COMMIT_SPACE_BYTES = 64
 _ENTRY_FIELDS = 12  # and one more where extended attributes were asked for
 _KINDS = {FILE, DIR, LINK, OTHER}
-_OWNERS = (-1, (1 << 32) - 1)  # -1: left as it is
-_TIMES = (-(10**9 << 63), (10**9 << 63) - 1)  # in ns, of a time_t of 64 bits
-_RANGES = (
-    (0, 0o7777),
-    (0, 1 << 63),
-    _TIMES,
-    _OWNERS,
-    _OWNERS,
-    *[(0, 1 << 64)] * 2,
-    _TIMES,
-    (0, 1 << 1024),
-)
-"""Least and greatest of an entry's numbers, from ``mode`` to ``gid`` and from ``ino`` to ``generation``."""
+_OWNER_MAX = (1 << 32) - 1  # -1: left as it is
+_TIME_MAX = 10**9 << 63  # in ns, of a time_t of 64 bits
 
 
 class Header(NamedTuple):
@@ -69,6 +60,8 @@ class Header(NamedTuple):
     about: About = MappingProxyType({})
 
 
+_text = json.JSONEncoder(separators=(",", ":")).encode
+_quoted = json.encoder.encode_basestring_ascii
 _BEGIN_FIELDS = 5  # of the header, in BEGIN; the others have records of their own
 
 
@@ -78,33 +71,53 @@ class Journal(NamedTuple):
     committed: bool
 
 
-def encode(header: Header, steps: tuple[Step, ...]) -> tuple[bytearray, int, bytes]:
-    """``(the journal, the offset at which COMMIT belongs, the bytes of COMMIT)``. Once these are
-    durable there, the unit is committed."""
-    out = bytearray()
-    number = 0
+def encode(header: Header, steps: Iterable[Step], write: Callable[[bytes], object]) -> tuple[int, bytes]:
+    """Hand the journal to ``write``, in pieces; returns ``(the offset at which COMMIT belongs, the bytes of
+    COMMIT)``. Once these are durable there, the unit is committed."""
+    number = offset = 0
 
-    def put(kind: int, payload: object) -> None:
-        nonlocal number
-        text = json.dumps(payload, separators=(",", ":")).encode()
-        out.extend(_frame(header.id, number, kind, text))
-        number += 1
+    def put(kind: int, text: str) -> None:
+        nonlocal number, offset
+        frame = _frame(header.id, number, kind, text.encode())
+        write(frame)
+        number, offset = number + 1, offset + len(frame)
 
-    put(BEGIN, header._replace(encoding=sys.getfilesystemencoding())[:_BEGIN_FIELDS])
+    put(BEGIN, _text(header._replace(encoding=sys.getfilesystemencoding())[:_BEGIN_FIELDS]))
     if header.coordinator is not None:
-        put(PREPARED, header.coordinator)
+        put(PREPARED, _text(header.coordinator))
     if header.about:
-        put(ABOUT, dict(header.about))
-    for step in steps:
-        old, new = written_entry(step.old), written_entry(step.new)
-        put(STEP, step._replace(old=old, new=new, inside=(), displaced=()))
+        put(ABOUT, _text(dict(header.about)))
+    count = 0
+    for count, step in enumerate(steps, 1):  # noqa: B007  # it is used behind the loop
+        put(STEP, _step_text(step))
         for kind, members in ((INSIDE, step.inside), (DISPLACED, step.displaced)):
-            for chunk in _grafted(members) if isinstance(members, Graft) else _chunks(members):
-                put(kind, chunk)
-    put(END, len(steps))
-    offset = len(out)
-    out.extend(bytes(COMMIT_SPACE_BYTES))
-    return out, offset, _frame(header.id, number, COMMIT, b"")
+            if isinstance(members, Graft):
+                for folder in members.folders:
+                    for text in texts(folder, members.apart, _PAYLOAD_MAX_BYTES):
+                        put(FOLDER, text)
+                continue
+            for chunk in _chunks(members) if members else ():
+                put(kind, _text([(path, written_entry(entry)) for path, entry in chunk]))
+    put(END, _text(count))
+    write(bytes(COMMIT_SPACE_BYTES))
+    return offset, _frame(header.id, number, COMMIT, b"")
+
+
+def _step_text(step: Step) -> str:
+    """What ``_text`` would make of it. Written out, for a unit may have many and it is six times as fast."""
+    kind, path, old, new, _, _, slot = step
+    return f"[{_quoted(kind)},{_quoted(path)},{_entry_text(old)},{_entry_text(new)},[],[],{_quoted(slot)}]"
+
+
+def _entry_text(entry: Entry | None) -> str:
+    if entry is None:
+        return "null"
+    kind, mode, size, mtime_ns, uid, gid, target, xattrs, ino, dev, ctime_ns, generation, digest = entry
+    attributes = f",{_quoted(xattrs)}" if xattrs else ""
+    return (
+        f"[{_quoted(kind)},{mode},{size},{mtime_ns},{uid},{gid},{_quoted(target)},"
+        f"{ino},{dev},{ctime_ns},{generation},{_quoted(digest)}{attributes}]"
+    )
 
 
 def decode(data: bytes) -> Journal:
@@ -137,6 +150,8 @@ def decode(data: bytes) -> Journal:
             steps.append(_step(payload, len(steps)))
         elif kind in (INSIDE, DISPLACED) and steps:
             (inside if kind == INSIDE else displaced).extend(_members(payload, steps[-1].path))
+        elif kind == FOLDER and steps:
+            inside.extend(_members(_rows(payload), steps[-1].path))
         elif kind == END:
             finished()
             if payload != len(steps):
@@ -260,12 +275,22 @@ def _members(payload: Any, top: str) -> Members:
     return found  # type: ignore[return-value]  # None was just ruled out
 
 
+def _rows(payload: Any) -> Any:
+    try:
+        return [*rows(payload)]
+    except (TypeError, ValueError):
+        raise _bad("a folder is malformed") from None
+
+
 def checked_path(path: object) -> str:
     """JournalError for anything that could lead out of the destination, or into the control directory."""
     if not is_text(path) or "\0" in path:
         raise _bad("a path is not a path")
-    if path and any(name in ("", ".", "..") or is_reserved(name) for name in path.split("/")):
-        raise _bad("a path leads out of the destination")
+    if path:
+        names = path.split("/")
+        dotted = path[0] == "." or "/." in path  # else none is reserved, nor "." nor ".."
+        if "" in names or (dotted and any(name in (".", "..") or is_reserved(name) for name in names)):
+            raise _bad("a path leads out of the destination")
     return path
 
 
@@ -284,37 +309,32 @@ def checked_entry(fields: Any) -> Entry | None:
     if not isinstance(fields, list) or len(fields) not in (_ENTRY_FIELDS, _ENTRY_FIELDS + 1):
         raise TypeError
     xattrs = fields[_ENTRY_FIELDS] if len(fields) > _ENTRY_FIELDS else ""
-    entry = Entry._make((*fields[:PLAIN], xattrs, *fields[PLAIN:_ENTRY_FIELDS]))
     if xattrs != "" and (not is_text(xattrs) or not decode_attributes(xattrs)):
         raise TypeError
-    numbers = (*entry[1:6], *entry[SEEN:-1])
-    if entry.kind not in _KINDS or not is_text(entry.target) or not isinstance(entry.digest, str):
+    kind, mode, size, mtime_ns, uid, gid, target, ino, dev, ctime_ns, generation, digest = fields[
+        :_ENTRY_FIELDS
+    ]
+    if kind not in _KINDS or not isinstance(digest, str) or (target != "" and not is_text(target)):
         raise TypeError
-    for value, (least, most) in zip(numbers, _RANGES):
-        if type(value) is not int or not least <= value <= most:
-            raise TypeError
-    return entry
+    numbers = mode, size, mtime_ns, uid, gid, ino, dev, ctime_ns, generation
+    if {*map(type, numbers)} != {int} or not (
+        0 <= mode <= 0o7777
+        and 0 <= size <= 1 << 63
+        and -_TIME_MAX <= mtime_ns < _TIME_MAX
+        and -1 <= uid <= _OWNER_MAX
+        and -1 <= gid <= _OWNER_MAX
+        and 0 <= ino <= 1 << 64
+        and 0 <= dev <= 1 << 64
+        and -_TIME_MAX <= ctime_ns < _TIME_MAX
+        and 0 <= generation <= 1 << 1024
+    ):
+        raise TypeError
+    return Entry(kind, mode, size, mtime_ns, uid, gid, target, xattrs, ino, dev, ctime_ns, generation, digest)
 
 
-def _grafted(graft: Graft) -> Iterator[list[Any]]:
-    """As ``_chunks``, of the plain values of a graft."""
-    chunk: list[Any] = []
-    size = 0
-    for folder in graft.folders:
-        for path, *seen, digest in digested(folder, graft.apart):
-            takes = _ENTRY_BYTES + 6 * (len(path) + len(seen[6]))
-            size += takes
-            if size > _PAYLOAD_MAX_BYTES:
-                yield chunk
-                chunk, size = [], takes
-            chunk.append((path, (*seen, 0, 0, 0, 0, digest)))
-    if chunk:
-        yield chunk
-
-
-def _chunks(members: Members) -> Iterator[list[Any]]:
-    """As records hold them, cut so that a frame stays below its greatest size, however long the paths."""
-    chunk: list[Any] = []
+def _chunks(members: Members) -> Iterator[list[tuple[str, Entry]]]:
+    """Cut so that a frame stays below its greatest size, however long the paths."""
+    chunk: list[tuple[str, Entry]] = []
     size = 0
     for path, entry in members:
         # JSON writes up to 6 bytes a character
@@ -325,7 +345,7 @@ def _chunks(members: Members) -> Iterator[list[Any]]:
         if size > _PAYLOAD_MAX_BYTES:
             yield chunk
             chunk, size = [], takes
-        chunk.append((path, written_entry(entry)))
+        chunk.append((path, entry))
     if chunk:
         yield chunk
 

@@ -16,7 +16,7 @@ import json
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from atomsync.errors import JournalError
@@ -45,7 +45,10 @@ PRAGMA user_version = 2;
 COMMIT;
 """
 _SET = "UPDATE entries SET mode=?, mtime_ns=?, uid=?, gid=? WHERE path=?"
-_GET = "SELECT kind, mode, size, mtime_ns, uid, gid, target, digest FROM entries WHERE path = ?"
+_GET = "SELECT path, kind, mode, size, mtime_ns, uid, gid, target, digest FROM entries WHERE path IN ({})"
+_PAGE = 500  # paths in one question: SQLite takes 999 values, if it is old
+_DROP = "DELETE FROM entries WHERE path = ?"
+_DROP_BELOW = "DELETE FROM entries WHERE path > ? AND path < ?"
 _PUT = "INSERT OR REPLACE INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)"
 _ADOPT = """
 INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE
@@ -99,11 +102,15 @@ class Manifest:
 
     def entries(self, paths: Iterable[str]) -> dict[str, Entry]:
         """What the last unit left at these paths, of those that a unit touched."""
-        asked = [(path, os.fsencode(path)) for path in paths]
+        asked = [os.fsencode(path) for path in paths]
 
         def found(db: sqlite3.Connection) -> dict[str, Entry]:
-            rows = ((path, db.execute(_GET, (raw,)).fetchone()) for path, raw in asked)
-            return {path: _entry(row) for path, row in rows if row}
+            known: dict[str, Entry] = {}
+            for start in range(0, len(asked), _PAGE):
+                page = asked[start : start + _PAGE]
+                rows = db.execute(_GET.format(",".join("?" * len(page))), page)
+                known.update((os.fsdecode(path), _entry(row)) for path, *row in rows)
+            return known
 
         result: dict[str, Entry] = self._do(found)
         return result
@@ -232,21 +239,21 @@ class Manifest:
 def _apply(db: sqlite3.Connection, header: Header, steps: Iterable[Step], time_step_ns: int | None) -> None:
     if time_step_ns is not None:
         db.execute("INSERT OR REPLACE INTO facts VALUES ('time_step_ns', ?)", (time_step_ns,))
-    for step in steps:
-        path = os.fsencode(step.path)
-        if step.kind == META:
-            if step.new is not None:
-                known = db.execute(_SET, _attributes(step.new, path)).rowcount
-                if path and not known:  # it was there before the first unit
-                    db.execute(_PUT, _row(step.path, step.new, header.checked_ns))
-            continue
-        if step.old is not None:
-            db.execute("DELETE FROM entries WHERE path = ?", (path,))
+    # No step lies at, above or below another, but for attributes: so the order is free, and each of these
+    # is one statement for all. What goes comes first, since a kind of step may have few.
+    swaps = [step for step in steps if step.kind != META]
+    db.executemany(_DROP, ((os.fsencode(step.path),) for step in swaps if step.kind == REMOVE))
+    for step in swaps:
         if step.displaced:
-            db.execute("DELETE FROM entries WHERE path > ? AND path < ?", (path + b"/", path + b"0"))
-        if step.kind != REMOVE and step.new is not None:
-            db.execute(_PUT, _row(step.path, step.new, header.checked_ns))
-            db.executemany(_PUT, _rows(step.inside, header.checked_ns))
+            path = os.fsencode(step.path)
+            db.execute(_DROP_BELOW, (path + b"/", path + b"0"))
+    db.executemany(_PUT, _entering(swaps, header.checked_ns))
+    for step in steps:
+        if step.kind == META and step.new is not None:
+            path = os.fsencode(step.path)
+            known = db.execute(_SET, _attributes(step.new, path)).rowcount
+            if path and not known:  # it was there before the first unit
+                db.execute(_PUT, _row(step.path, step.new, header.checked_ns))
     source, *roots = map(header.about.get, ("source", "source_root", "root"))
     if isinstance(source, str) and all(isinstance(root, dict) for root in roots):
         db.execute(
@@ -256,7 +263,14 @@ def _apply(db: sqlite3.Connection, header: Header, steps: Iterable[Step], time_s
     db.execute("INSERT OR IGNORE INTO facts VALUES ('since_ns', ?)", (kept_time(header.made_ns),))
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
+def _entering(swaps: Iterable[Step], checked_ns: int) -> Iterator[tuple[Any, ...]]:
+    for step in swaps:
+        if step.new is not None:
+            yield _row(step.path, step.new, checked_ns)
+            yield from _rows(step.inside, checked_ns)
+
+
+def _entry(row: Sequence[Any]) -> Entry:
     kind, mode, size, mtime_ns, uid, gid, target, digest = row
     return Entry(kind, mode, size, mtime_ns, uid, gid, os.fsdecode(target), digest=digest)
 

@@ -8,13 +8,14 @@ the one at the path, which is all that undoing needs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from atomsync.errors import DestinationLimit, DigestMismatch
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.plan.plan import Plan
-from atomsync.plan.step import META, REMOVE, Members, Step
+from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.barrier import NONE, staged_is_durable
 from atomsync.store.control import HISTORY, JOURNAL, PREPARED, RETIRED, UNIT, Control
 from atomsync.store.copying import digest_file
@@ -23,7 +24,7 @@ from atomsync.store.drift import drifted
 from atomsync.store.journal import JOURNAL_MAX_BYTES, Header, encode
 from atomsync.store.progress import Progress
 from atomsync.store.staging import Stage
-from atomsync.tree.entry import DIR, FILE, SEEN, Entry, entry_of, look_deep, untouched
+from atomsync.tree.entry import DIR, FILE, PLAIN, SEEN, Entry, entry_of, look_deep, untouched
 from atomsync.tree.graft import Graft
 from atomsync.tree.path import shown
 
@@ -65,12 +66,8 @@ def seal(
     time_step_ns = control.capabilities.time_step_ns  # probed here, where failing is still free of cost
     steps = tuple(_deep(control, stage, step, time_step_ns) for step in plan.steps)
     steps += tuple(_parent(control, path) for path in plan.parents)
-    data, commit_at, commit_record = encode(header, steps)
-    if len(data) > JOURNAL_MAX_BYTES:
-        raise DestinationLimit("this unit is too large", "its journal would exceed what recovery reads")
     progress.check()
-    _write_journal(disk, stage.unit, data, durable=durability != NONE)
-    del data
+    commit_at, commit_record = _write_journal(disk, stage.unit, header, steps, durable=durability != NONE)
     for name in (HISTORY, RETIRED):  # durable with B1: neither may be missing when the unit goes there
         with control.opened(name, make=True):
             pass
@@ -82,15 +79,34 @@ def seal(
     return SealedUnit(header, steps, commit_at, commit_record, durability)
 
 
-def _write_journal(disk: Disk, unit: int, data: bytearray, *, durable: bool) -> None:
+def _write_journal(
+    disk: Disk, unit: int, header: Header, steps: Iterable[Step], *, durable: bool
+) -> tuple[int, bytes]:
+    """In pieces of a megabyte: a unit may have more steps than should be in memory once more."""
+    piece, written = bytearray(), 0
     fd = disk.create(unit, JOURNAL)
+
+    def flush() -> None:
+        nonlocal written
+        if written + len(piece) > JOURNAL_MAX_BYTES:
+            raise DestinationLimit("this unit is too large", "its journal would exceed what recovery reads")
+        disk.write(fd, bytes(piece), written)
+        written += len(piece)
+        piece.clear()
+
+    def write(frame: bytes) -> None:
+        piece.extend(frame)
+        if len(piece) >= _WRITE_BYTES:
+            flush()
+
     try:
-        for start in range(0, len(data), _WRITE_BYTES):
-            disk.write(fd, bytes(data[start : start + _WRITE_BYTES]), start)
+        commit = encode(header, steps, write)
+        flush()
         if durable:
             disk.fsync(fd)
     finally:
         disk.close(fd)
+    return commit
 
 
 def _deep(control: Control, stage: Stage, step: Step, time_step_ns: int) -> Step:
@@ -101,7 +117,7 @@ def _deep(control: Control, stage: Stage, step: Step, time_step_ns: int) -> Step
             raise drifted(step.path)
         if old.xattrs and attributes_of(control, step.path, old.xattrs) != old.xattrs:
             raise drifted(step.path, "its extended attributes were changed")
-        old = now._replace(digest=old.digest, xattrs=old.xattrs)
+        old = _known_as(now, old.digest, old.xattrs)
     elif look_at(control.tree, step.path) is not None:
         raise drifted(step.path)
     if step.kind == META:
@@ -114,13 +130,20 @@ def _deep(control: Control, stage: Stage, step: Step, time_step_ns: int) -> Step
         found = look_deep(control.disk, stage.slots, step.slot)
         assert found is not None, "a staged step has something in its slot"
         assert new is not None
-        new = found._replace(digest=stage.digest_of(step.path), xattrs=new.xattrs)
-    inside: Members = step.inside
-    if not isinstance(inside, Graft):  # which has its digests
+        new = _known_as(found, stage.digest_of(step.path), new.xattrs)
+    inside = step.inside
+    if inside and not isinstance(inside, Graft):  # which has its digests
         inside = tuple([(path, _sealed(entry, stage.digest_of(path))) for path, entry in inside])
-    if time_step_ns != 1:
+    if time_step_ns != 1 and inside:
         inside = tuple([(path, _rounded(entry, time_step_ns)) for path, entry in inside])
-    return step._replace(old=old, new=new, inside=inside)
+    return Step(step.kind, step.path, old, new, inside, step.displaced, step.slot)
+
+
+def _known_as(found: Entry, digest: str, xattrs: str) -> Entry:
+    """``found``, with what a look does not tell."""
+    if not digest and not xattrs:
+        return found
+    return Entry._make((*found[:PLAIN], xattrs, *found[SEEN:-1], digest))
 
 
 def _rounded(entry: Entry, time_step_ns: int) -> Entry:

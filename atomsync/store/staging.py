@@ -300,10 +300,10 @@ class Stage:
             return step
         content = contents.get(step.path)
         if isinstance(content, Spooled):
-            return step._replace(slot=content.slot)
-        if step.path not in self._slot_of:
-            self._slot_of[step.path] = self.new_slot()
-        return step._replace(slot=self._slot_of[step.path])
+            slot = content.slot
+        elif (slot := self._slot_of.get(step.path, "")) == "":
+            slot = self._slot_of[step.path] = self.new_slot()
+        return Step(*step[:-1], slot)
 
     def _open_closed(self) -> None:
         """Staged directories that have their mode already, but may have to change once more."""

@@ -9,6 +9,8 @@ directories, the path is missing for the time of one call (``replace``). The rec
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Iterable
 
 from atomsync.fs.capabilities import Capabilities
 from atomsync.fs.disk import Disk
@@ -40,6 +42,18 @@ def swap(disk: Disk, able: Capabilities, slots: int, slot: str, at: int, name: s
     move(disk, able, slots, aside, slots, slot)
 
 
+def swap_all(
+    disk: Disk, able: Capabilities, slots: int, at: int, names: Iterable[tuple[bytes, bytes]]
+) -> None:
+    """``swap`` for each pair of a slot and a name in ``at``, one after the other. What fails has taken its
+    pair from ``names``, and no other behind it."""
+    if able.exchange:
+        disk.exchange_all(slots, at, names)
+        return
+    for slot, name in names:
+        swap(disk, able, slots, os.fsdecode(slot), at, os.fsdecode(name))
+
+
 def settle(disk: Disk, able: Capabilities, slots: int, slot: str, at: int, name: str) -> None:
     """Finish or take back what a crash inside a weaker ``swap`` left between its calls."""
     aside = slot + ASIDE
@@ -63,3 +77,12 @@ def move(disk: Disk, able: Capabilities, at: int, name: str, to: int, new_name: 
     if look(disk, to, new_name) is not None:
         raise FileExistsError(errno.EEXIST, "a name that must not exist does", new_name)
     disk.replace(at, name, to, new_name)
+
+
+def move_all(disk: Disk, able: Capabilities, at: int, to: int, names: Iterable[tuple[bytes, bytes]]) -> None:
+    """``move`` for each pair of names, as ``swap_all``."""
+    if able.rename_new:
+        disk.rename_all_new(at, to, names)
+        return
+    for name, new_name in names:
+        move(disk, able, at, os.fsdecode(name), to, os.fsdecode(new_name))

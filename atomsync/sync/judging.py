@@ -38,7 +38,8 @@ class Finding(NamedTuple):
 
 def drift_of(known: Entry, found: Entry) -> tuple[str, ...]:
     """In what they differ, as far as the manifest can tell."""
-    return differences(known, found._replace(mtime_ns=kept_time(found.mtime_ns)))
+    kept_ns = kept_time(found.mtime_ns)
+    return differences(known, found if kept_ns == found.mtime_ns else found._replace(mtime_ns=kept_ns))
 
 
 def is_judged_by_content(known: Known | None, found: Entry | None) -> bool:

@@ -32,7 +32,7 @@ import errno
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Literal, NamedTuple, Self
 
@@ -335,6 +335,14 @@ class SimDisk:
         there = self._vacant(to, new_name)
         self._refuse_loop(serial, there, name)
         self._name((here, name, None), (there, new_name, serial))
+
+    def exchange_all(self, at: int, to: int, names: Iterable[tuple[bytes, bytes]]) -> None:
+        for name, other in names:
+            self.exchange(at, os.fsdecode(name), to, os.fsdecode(other))
+
+    def rename_all_new(self, at: int, to: int, names: Iterable[tuple[bytes, bytes]]) -> None:
+        for name, new_name in names:
+            self.rename_new(at, os.fsdecode(name), to, os.fsdecode(new_name))
 
     def replace(self, at: int, name: str, to: int, other: str) -> None:
         self._enter("replace", name, other)

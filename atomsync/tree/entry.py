@@ -52,7 +52,7 @@ class Entry(NamedTuple):
     digest: str = ""
 
 
-def entry_of(found: Stat, target: str = "") -> Entry:
+def entry_of(found: Stat, target: str = "", generation: int = 0) -> Entry:
     """The entry of an lstat result; ``target`` is the text of a symbolic link."""
     mode = found.st_mode
     kind = _KINDS.get(mode >> 12, OTHER)
@@ -70,6 +70,7 @@ def entry_of(found: Stat, target: str = "") -> Entry:
         found.st_ino,
         found.st_dev,
         found.st_ctime_ns,
+        generation,
     )
 
 
@@ -85,11 +86,10 @@ def look(disk: Disk, at: int, name: str) -> Entry | None:
 
 def look_deep(disk: Disk, at: int, name: str) -> Entry | None:
     """``look``, with the inode's generation: what recovery needs to know an object again."""
-    found = look(disk, at, name)
-    if found is None:
-        return None
     try:
-        return found._replace(generation=disk.generation(at, name))
+        found = disk.lstat(at, name)
+        target = disk.readlink(at, name) if stat.S_ISLNK(found.st_mode) else ""
+        return entry_of(found, target, disk.generation(at, name))
     except FileNotFoundError:
         return None
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 
 from atomsync.errors import AtomSyncError, JournalError
 from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
-from atomsync.store.journal import Header, Journal, decode, encode
+from atomsync.store.journal import Header, Journal, decode
 from atomsync.tree.entry import DIR, FILE, LINK, Entry
 from atomsync.tree.filters import Filters
 from tests.proof.forged import Records, frame, records_of
+from tests.store.encoded import encode
 
 Target = Callable[[bytes], None]
 _ABOUT = {"who": "me@here", "source": {"path": "/\udcff", "identity": {"ino": 1 << 63}}}

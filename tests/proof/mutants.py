@@ -28,6 +28,7 @@ from atomsync.store import (
     staging,
     swapping,
     undo,
+    window,
 )
 from atomsync.store.barrier import NONE
 from atomsync.store.removal import remove_tree
@@ -184,7 +185,11 @@ def _(put: Put) -> None:
 
 @mutant("a plain rename instead of a swap")
 def _(put: Put) -> None:
-    put(commit, "swap", lambda disk, able, slots, slot, at, name: disk.replace(slots, slot, at, name))
+    def replacing(disk: Any, able: Any, slots: int, at: int, names: Any) -> None:
+        for slot, name in names:
+            disk.replace(slots, os.fsdecode(slot), at, os.fsdecode(name))
+
+    put(window, "swap_all", replacing)
 
 
 @mutant("an exchange that other filesystems lack is replaced without a second name")
@@ -200,7 +205,7 @@ def _(put: Put) -> None:
             swapping.move(disk, able, slots, slot, at, name)
             swapping.move(disk, able, slots, aside, slots, slot)
 
-    put(commit, "swap", weaker)
+    put(swapping, "swap", weaker)
 
 
 @mutant("what a swap displaced is not looked at")
@@ -210,8 +215,13 @@ def _(put: Put) -> None:
 
 @mutant("a rename that may replace (no RENAME_NOREPLACE)")
 def _(put: Put) -> None:
+    def replacing(disk: Any, able: Any, at: int, to: int, names: Any) -> None:
+        for name, new_name in names:
+            disk.replace(at, os.fsdecode(name), to, os.fsdecode(new_name))
+
     put(PosixDisk, "rename_new", PosixDisk.replace)
     put(SimDisk, "rename_new", SimDisk.replace)
+    put(window, "move_all", replacing)
 
 
 @mutant("an inode is known by its number alone, without generation")

@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 
 from atomsync.errors import JournalError
 from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
-from atomsync.store.journal import COMMIT_SPACE_BYTES, Header, Journal, decode, encode
+from atomsync.store.journal import COMMIT_SPACE_BYTES, Header, Journal, decode
 from atomsync.tree.entry import DIR, FILE, LINK, OTHER, Entry
+from atomsync.tree.graft import Graft
 from atomsync.tree.path import is_reserved
+from tests.store.encoded import encode
+from tests.tree.entries import file, folder, graft, link
 
 HEADER = Header("20240102-030405-678", 1, 2, "a message")
 A = Entry(FILE, 0o644, 3, 10, 0, 0, "", "", 5, 1, 11, 7, "00" * 16)
@@ -572,3 +575,74 @@ def test_arbitrary_json_in_a_record_is_read_or_refused_but_never_crashes(payload
             decode(data)
         except JournalError:
             continue
+
+
+# -- folders of a graft
+
+
+def grafted(members: dict[str, Entry], apart: dict[str, str]) -> Step:
+    found = graft("new", members)
+    folders = [folder._replace(digests=bytes(range(16)) * folder.names) for folder in found.folders]
+    return Step(
+        CREATE, "new", None, D, Graft(folders, {f"new/{path}": apart[path] for path in apart}), (), "0"
+    )
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {
+            "a": file(1),
+            "b": file(2, 5, 0o600),
+            "sub": folder(),
+            "sub/\udcff\n": link("../\u2028a"),
+            "sub/x": file(),
+        },
+        {f"file {number:05}" + "é" * 100: file(number) for number in range(3_000)},
+        {},
+        {"large": file(1 << 30), "small": file(1)},
+    ],
+    ids=["all kinds", "more than one record holds", "nothing", "a large file"],
+)
+def test_a_graft_reads_back_as_its_members(members: dict[str, Entry]) -> None:
+    step = grafted(members, {"large": "ff" * 16} if "large" in members else {})
+    assert sorted(decode(encode(HEADER, (step,))[0]).steps[0].inside) == sorted(step.inside)
+
+
+GOOD_FOLDER = ["new/d", ["a", "b"], "file", 0o644, [1, 2], 5, 0, 0, "", "00" * 32]
+
+
+def test_a_folder_of_another_writer_is_read() -> None:
+    data = written((2, STEPS[0]._replace(inside=())), (9, GOOD_FOLDER), (5, 1))
+    assert decode(data).steps[0].inside == (
+        ("new/d/a", Entry(FILE, 0o644, 1, 5, 0, 0, "", digest="00" * 16)),
+        ("new/d/b", Entry(FILE, 0o644, 2, 5, 0, 0, "", digest="00" * 16)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (0, "elsewhere"),
+        (0, "new/../.."),
+        (0, ""),
+        (0, 7),
+        (1, ["a", "../b"]),
+        (1, ["a", "b/c"]),
+        (1, ["a", ".atomsync"]),
+        (1, ["a", ["b"]]),
+        (1, ["a"]),
+        (1, None),
+        (2, "fifo"),
+        (2, [FILE]),
+        (3, -1),
+        (4, [1, 2, 3]),
+        (4, {"a": 1}),
+        (9, "00" * 31),
+        (9, None),
+    ],
+)
+def test_a_folder_that_is_not_as_described_is_refused(place: int, value: object) -> None:
+    payload = [*GOOD_FOLDER[:place], value, *GOOD_FOLDER[place + 1 :]]
+    refusal(written((2, STEPS[0]._replace(inside=())), (9, payload), (5, 1)))
+    refusal(written((9, GOOD_FOLDER), (5, 0)))

@@ -28,13 +28,14 @@ from atomsync.errors import (
     UsageError,
 )
 from atomsync.fs.posix import PosixDisk
-from atomsync.store.journal import Header, decode, encode
+from atomsync.store.journal import Header, decode
 from atomsync.store.prepared import PreparedUnit, Settled
 from atomsync.store.recovery import CLEAN, FINISHED
 from atomsync.store.status import COMMITTED, FORGOTTEN, RESTING, ROLLED_BACK
 from atomsync.testing import Dir, File, SimDisk, VerbFailed
 from atomsync.unit.store import open_store
 from atomsync.unit.work import UnitOfWork
+from tests.store.encoded import encode
 from tests.store.test_journal import HEADER, STEPS, frame, written
 from tests.store.world import World
 
