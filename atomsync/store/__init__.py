@@ -21,7 +21,8 @@ What they lean on:
  swapping  ``window`` (the renames, made ready), ``opening`` (read-only directories), ``undo`` (taking back,
            by identity), ``decision``, ``conflicts``, ``drift``, ``removal``, ``waste``; between 4 and 5 a
            unit may rest until another party has decided: ``prepared``, and ``forward`` instead of 5
- looking   ``manifest`` (what was committed) with ``adoption``, ``rows`` (without its lock), ``status``
+ looking   ``manifest`` (what was committed) with ``ahead`` (by the second process), ``adoption``, ``rows``
+           (without its lock), ``status``
            back: ``versions`` (what paths held, by the journals), ``kept`` (where it lies), ``reversal`` (what
            gives it back), ``letting_go``, ``retention``, ``telling``, ``naming``, ``unit_id``
 

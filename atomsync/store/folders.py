@@ -50,7 +50,7 @@ def _column(values: tuple[Any, ...]) -> Any:
 
 
 def rows(payload: Any) -> Iterator[tuple[str, list[Any]]]:
-    """Paths and the fields of entries, unchecked but for how many they are. Raises TypeError or ValueError for
+    """Paths and the fields of entries, unchecked but for their number. Raises TypeError or ValueError for
     what is no such record."""
     if len(payload) != _COLUMNS:
         raise ValueError

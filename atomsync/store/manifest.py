@@ -20,12 +20,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from atomsync.errors import JournalError
-from atomsync.plan.step import META, REMOVE, Members, Step
+from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.control import HISTORY, MANIFEST, Control
 from atomsync.store.history import read_journal, units
 from atomsync.store.journal import Header
 from atomsync.tree.entry import DIR, Entry
-from atomsync.tree.graft import Graft, digested
+from atomsync.tree.graft import Folder, Graft, digested
 from atomsync.tree.racy import may_be_racy
 
 INT64_MAX = (1 << 63) - 1
@@ -49,7 +49,7 @@ _GET = "SELECT path, kind, mode, size, mtime_ns, uid, gid, target, digest FROM e
 _PAGE = 500  # paths in one question: SQLite takes 999 values, if it is old
 _DROP = "DELETE FROM entries WHERE path = ?"
 _DROP_BELOW = "DELETE FROM entries WHERE path > ? AND path < ?"
-_PUT = "INSERT OR REPLACE INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)"
+PUT = "INSERT OR REPLACE INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)"
 _ADOPT = """
 INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE
 SET digest = excluded.digest, racy = excluded.racy
@@ -144,6 +144,11 @@ class Manifest:
         return bool(self._do(lambda db: db.execute(ask, (raw + b"/", raw + b"0")).fetchone()))
 
     @property
+    def sync(self) -> str | None:
+        """How SQLite makes it durable; None if it lives in memory."""
+        return None if self._where == ":memory:" else self._sync
+
+    @property
     def is_new(self) -> bool:
         """Whether it knows no unit yet."""
         return not self._do(lambda db: db.execute("SELECT 1 FROM units LIMIT 1").fetchone())
@@ -154,13 +159,16 @@ class Manifest:
         steps: Iterable[Step],
         time_step_ns: int | None = None,
         adopted: Callable[[], Iterable[tuple[str, Entry]]] | None = None,
+        *,
+        grafts: bool = True,
     ) -> None:
-        """Follow one committed unit. ``adopted``, with the first: what else is at the destination, and was
-        there before it; its digests are not known."""
+        """Follow one committed unit; without ``grafts``, for what these bring is there (see ``ahead``).
+        ``adopted``, with the first: what else is at the destination, and was there before it; its digests are
+        not known."""
         steps = tuple(steps)
 
         def follow(db: sqlite3.Connection) -> None:
-            _apply(db, header, steps, time_step_ns)
+            _apply(db, header, steps, time_step_ns, grafts=grafts)
             if adopted is not None:
                 _adopt(db, adopted(), 0, whole=True)
 
@@ -236,7 +244,14 @@ class Manifest:
         return db
 
 
-def _apply(db: sqlite3.Connection, header: Header, steps: Iterable[Step], time_step_ns: int | None) -> None:
+def _apply(
+    db: sqlite3.Connection,
+    header: Header,
+    steps: Iterable[Step],
+    time_step_ns: int | None,
+    *,
+    grafts: bool = True,
+) -> None:
     if time_step_ns is not None:
         db.execute("INSERT OR REPLACE INTO facts VALUES ('time_step_ns', ?)", (time_step_ns,))
     # No step lies at, above or below another, but for attributes: so the order is free, and each of these
@@ -247,13 +262,13 @@ def _apply(db: sqlite3.Connection, header: Header, steps: Iterable[Step], time_s
         if step.displaced:
             path = os.fsencode(step.path)
             db.execute(_DROP_BELOW, (path + b"/", path + b"0"))
-    db.executemany(_PUT, _entering(swaps, header.checked_ns))
+    db.executemany(PUT, _entering(swaps, header.checked_ns, grafts=grafts))
     for step in steps:
         if step.kind == META and step.new is not None:
             path = os.fsencode(step.path)
             known = db.execute(_SET, _attributes(step.new, path)).rowcount
             if path and not known:  # it was there before the first unit
-                db.execute(_PUT, _row(step.path, step.new, header.checked_ns))
+                db.execute(PUT, _row(step.path, step.new, header.checked_ns))
     source, *roots = map(header.about.get, ("source", "source_root", "root"))
     if isinstance(source, str) and all(isinstance(root, dict) for root in roots):
         db.execute(
@@ -263,11 +278,15 @@ def _apply(db: sqlite3.Connection, header: Header, steps: Iterable[Step], time_s
     db.execute("INSERT OR IGNORE INTO facts VALUES ('since_ns', ?)", (kept_time(header.made_ns),))
 
 
-def _entering(swaps: Iterable[Step], checked_ns: int) -> Iterator[tuple[Any, ...]]:
+def _entering(swaps: Iterable[Step], checked_ns: int, *, grafts: bool) -> Iterator[tuple[Any, ...]]:
     for step in swaps:
         if step.new is not None:
             yield _row(step.path, step.new, checked_ns)
-            yield from _rows(step.inside, checked_ns)
+            if isinstance(step.inside, Graft):
+                for folder in step.inside.folders if grafts else ():
+                    yield from folder_rows(folder, step.inside.apart, checked_ns)
+            else:
+                yield from (_row(path, entry, checked_ns) for path, entry in step.inside)
 
 
 def _entry(row: Sequence[Any]) -> Entry:
@@ -287,17 +306,17 @@ def _attributes(entry: Entry, path: bytes) -> tuple[Any, ...]:
     return entry.mode, kept_time(entry.mtime_ns), entry.uid, entry.gid, path
 
 
-def _rows(members: Members, checked_ns: int) -> Iterator[tuple[Any, ...]]:
-    if not isinstance(members, Graft):
-        yield from (_row(path, entry, checked_ns) for path, entry in members)
-        return
+def folder_rows(folder: Folder, apart: Mapping[str, str], checked_ns: int) -> Iterator[tuple[Any, ...]]:
+    """What is put for a folder of a graft."""
     encode = os.fsencode
-    for folder in members.folders:
-        for path, kind, mode, size, mtime_ns, uid, gid, target, digest in digested(folder, members.apart):
-            if not -INT64_MAX <= mtime_ns <= INT64_MAX:
-                mtime_ns = kept_time(mtime_ns)
-            racy = 1 if digest and may_be_racy(mtime_ns, checked_ns) else 0
-            yield encode(path), kind, mode, size, mtime_ns, uid, gid, encode(target), digest, racy
+    prefix = encode(folder.path) + b"/"
+    skip = len(folder.path) + 1
+    for path, kind, mode, size, mtime_ns, uid, gid, target, digest in digested(folder, apart):
+        if not -INT64_MAX <= mtime_ns <= INT64_MAX:
+            mtime_ns = kept_time(mtime_ns)
+        racy = 1 if digest and may_be_racy(mtime_ns, checked_ns) else 0
+        raw = prefix + encode(path[skip:])
+        yield raw, kind, mode, size, mtime_ns, uid, gid, encode(target) if target else b"", digest, racy
 
 
 def _row(path: str, entry: Entry, checked_ns: int) -> tuple[Any, ...]:

@@ -27,6 +27,7 @@ from atomsync.store import commit as committing
 from atomsync.store.abandoned import NO_LOCKS
 from atomsync.store.about import About, recorded
 from atomsync.store.adoption import others
+from atomsync.store.ahead import WORTH_NAMES, Ahead
 from atomsync.store.barrier import FULL
 from atomsync.store.commit import Receipt
 from atomsync.store.content import Content
@@ -46,6 +47,7 @@ from atomsync.store.seal import SealedUnit, seal
 from atomsync.store.spared import bytes_spared
 from atomsync.store.staging import Stage
 from atomsync.store.writable import check_writable
+from atomsync.tree.graft import Graft
 from atomsync.tree.path import shown
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ class Session:
         self._made_root = made_root
         self._manifest: Manifest | None = None
         self._stage: Stage | None = None
+        self._source: Source | None = None
+        self._ahead: Ahead | None = None
 
     def lock(self, until: float, *, but: str = "") -> None:
         """The store is ours alone, and recovered. Raises StoreLocked if it cannot be had ``until`` then,
@@ -194,6 +198,7 @@ class Session:
         self, plan: Plan, source: Source | None, contents: Mapping[str, Content], kept: Collection[str]
     ) -> tuple[Plan, list[str]]:
         """Stage and verify; see ``Stage.stage``."""
+        self._source = source
         self.progress.phase("stage", *bytes_entering(plan.steps))
         try:
             return self.stage.stage(plan, source, contents, kept, self.progress)
@@ -223,6 +228,7 @@ class Session:
         options = self.store.options
         try:
             check_not_held(self.control, plan.steps, self.store.held)
+            self._write_ahead(plan, header)
             return seal(
                 self.control,
                 self.stage,
@@ -311,6 +317,7 @@ class Session:
 
     def discard(self) -> None:
         """Forget what was staged. The destination never saw it."""
+        self._stay_behind()
         stage, self._stage = self._stage, None
         if stage is not None:
             try:
@@ -339,6 +346,24 @@ class Session:
             self._stage.let_go()
         self.control.let_go()
 
+    def _write_ahead(self, plan: Plan, header: Header) -> None:
+        """Have the manifest follow the grafts of a unit while that is sealed and committed."""
+        self._stay_behind()
+        grafts = [step.inside for step in plan.steps if isinstance(step.inside, Graft)]
+        whole = self.control.capabilities.time_step_ns == 1 and self.manifest.sync is not None
+        if not whole or header.coordinator is not None or sum(map(len, grafts)) < WORTH_NAMES:
+            return
+        second = self._source.second(self.control.disk) if self._source else None
+        if second is not None:
+            with contextlib.suppress(OSError):
+                sync = self.manifest.sync or ""
+                self._ahead = Ahead(second, self.control.fd, grafts, header.checked_ns, sync)
+
+    def _stay_behind(self) -> None:
+        if self._ahead is not None:
+            self._ahead.abandon()
+            self._ahead = None
+
     def _retire(self, sealed: SealedUnit) -> Iterable[str]:
         """(8)"""
         try:
@@ -350,7 +375,8 @@ class Session:
             adopted = None
             if self.exclusive and manifest.is_new:  # who does not lock at once has not looked at everything
                 adopted = functools.partial(others, self.control.tree, sealed.steps)
-            manifest.apply(sealed.header, sealed.steps, time_step_ns, adopted)
+            grafts = self._ahead is None or not self._ahead.finish()
+            manifest.apply(sealed.header, sealed.steps, time_step_ns, adopted, grafts=grafts)
             yield from self._prune(sealed.header.id)
         except Exception as error:  # whatever it is: the unit is committed
             yield f"the unit is committed, but tidying up after it failed: {error}"

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 
 from atomsync import push
-from atomsync.store import grafts
+from atomsync.errors import CheckFailed
+from atomsync.store import ahead, grafts, session
 from atomsync.store.copying import Source
 from atomsync.sync import compare, grafting, settle
 from atomsync.sync.report import Report
@@ -90,6 +92,7 @@ def test_with_and_without_grafts_the_same_tree_comes_to_be(
     if processes == 2:
         monkeypatch.setattr(grafts, "WORTH_FILES", 0)
         monkeypatch.setattr(grafting, "WORTH_NAMES", 0)
+        monkeypatch.setattr(session, "WORTH_NAMES", 0)
     else:
         monkeypatch.setattr(Source, "second", lambda source, target: None)
     fast = push(src, tmp_path / "fast")
@@ -174,3 +177,39 @@ def test_a_directory_of_many_names_is_planted_in_portions(
     push(src, tmp_path / "dst")
     assert_same_tree(src, tmp_path / "dst")
     assert stat.S_IMODE((tmp_path / "dst" / "a").stat().st_mode) == stat.S_IMODE((src / "a").stat().st_mode)
+
+
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_a_second_process_that_dies_as_it_writes_the_manifest_leaves_nothing_out(
+    when: str, plant: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "WORTH_NAMES", 0)
+    src = plant(tmp_path / "src", {f"d/{number}/{name}": b"1" for number in range(9) for name in "abc"})
+    ends = []
+    real = ahead.Ahead.finish
+
+    def finish(self: ahead.Ahead) -> bool:
+        if when == "behind":
+            self._second.wait(self._put, lambda: None)
+        self._second.close()
+        ends.append(real(self))
+        return ends[-1]
+
+    monkeypatch.setattr(ahead.Ahead, "finish", finish)
+    push(src, tmp_path / "dst")
+    assert ends == [False]
+    assert len(manifest(tmp_path / "dst")) == 1 + 9 + 27
+    assert push(src, tmp_path / "dst").unchanged == 1 + 9 + 27
+
+
+def test_a_unit_that_fails_behind_its_seal_leaves_nothing_in_the_manifest(
+    plant: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "WORTH_NAMES", 0)
+    src = plant(tmp_path / "src", {f"d/{name}": b"1" for name in "abc"})
+    with pytest.raises(CheckFailed):
+        push(src, tmp_path / "dst", check="exit 1")
+    (src / "d" / "a").write_bytes(b"other")
+    push(src, tmp_path / "dst")
+    digests = {path: row[-1] for path, *row in manifest(tmp_path / "dst")}
+    assert digests[b"d/a"] == xxhash.xxh3_128_hexdigest(b"other")
