@@ -6,7 +6,7 @@ all others, and is staged again as such.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from atomsync.fs.cursor import Cursor
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from atomsync.fs.second_main import Context
 
 _PORTION_NAMES, _PORTION_BYTES = 192, 8 << 20
+_FOLDER_COSTS = 4  # as much as so many names
 _PLANT = "atomsync.store.grafts:plant_there"
 
 
@@ -35,6 +36,11 @@ class Planted(NamedTuple):
     wanted: Graft
     graft: Graft
     unstable: frozenset[str]
+
+    @property
+    def size(self) -> int:
+        """Bytes of what is staged by it."""
+        return self.wanted.size - sum(job.entry.size for job in large_files(self.wanted, self.location))
 
     @property
     def large(self) -> list[str]:
@@ -66,10 +72,11 @@ _Answer = list[tuple[bytes, list[str]]]
 
 
 def planted(
-    source: Source, slots: Cursor, location: str, graft: Graft, lock: int, progress: Progress
-) -> Planted:
-    """Stage all of ``graft`` in the slot's directory ``location`` but its large files."""
-    second = source.second(slots.disk) if graft.files >= WORTH_FILES else None
+    source: Source, slots: Cursor, grafts: Collection[tuple[str, Graft]], lock: int, progress: Progress
+) -> list[Planted]:
+    """Stage all of the ``grafts`` but their large files, each in the directory of a slot: its location."""
+    worth = sum(graft.files for _, graft in grafts) >= WORTH_FILES
+    second = source.second(slots.disk) if worth else None
     digests: dict[str, list[tuple[int, bytes]]] = {}
     unstable: list[str] = []
 
@@ -88,7 +95,7 @@ def planted(
     if second is not None:
         second.give(source=source.root, slots=slots.root, lock=lock)
     try:
-        heap = Portions(_portions(graft, location))
+        heap = Portions(_portions(grafts))
         for portion, answer in shared(heap, here, ask, lambda: second, progress.check, again):
             for part, (found, names) in zip(portion, answer):
                 path = part.folder.path
@@ -98,11 +105,18 @@ def planted(
     finally:
         if second is not None:
             second.drop("source", "slots", "lock")
+    return [_with_digests(location, graft, digests, frozenset(unstable)) for location, graft in grafts]
+
+
+def _with_digests(
+    location: str, graft: Graft, digests: Mapping[str, list[tuple[int, bytes]]], unstable: frozenset[str]
+) -> Planted:
     staged = Graft(
         folder._replace(digests=b"".join(found for _, found in sorted(digests[folder.path])))
         for folder in graft.folders
     )
-    return Planted(location, graft, staged, frozenset(unstable))
+    top = graft.folders[0].path + "/"
+    return Planted(location, graft, staged, frozenset(path for path in unstable if path.startswith(top)))
 
 
 def large_files(graft: Graft, location: str) -> Iterator[Job]:
@@ -143,19 +157,19 @@ def _plant(source: Source, slots: Cursor, part: Part, progress: Progress) -> tup
     return answer
 
 
-def _portions(graft: Graft, location: str) -> Iterator[list[Part]]:
+def _portions(grafts: Iterable[tuple[str, Graft]]) -> Iterator[list[Part]]:
     """Parts that take some milliseconds together."""
     portion: list[Part] = []
     names = size = 0
-    for folder in graft.folders:
-        place = _location(graft, location, folder.path)
-        for part in _parts(folder, place):
-            portion.append(part)
-            names += min(folder.names, _PORTION_NAMES) + 4
-            size += folder.size
-            if names >= _PORTION_NAMES or size >= _PORTION_BYTES:
-                yield portion
-                portion, names, size = [], 0, 0
+    for location, graft in grafts:
+        for folder in graft.folders:
+            for part in _parts(folder, _location(graft, location, folder.path)):
+                portion.append(part)
+                names += min(folder.names, _PORTION_NAMES) + _FOLDER_COSTS
+                size += folder.size
+                if names >= _PORTION_NAMES or size >= _PORTION_BYTES:
+                    yield portion
+                    portion, names, size = [], 0, 0
     if portion:
         yield portion
 

@@ -138,8 +138,7 @@ class Stage:
                 self._make_other(location, path, entry)
                 self.staged[path] = Staged(location, entry)
         self.history.close()
-        for step in grafts.values():
-            jobs += self._plant(step, source, unstable, progress)
+        jobs += self._plant(grafts.values(), source, unstable, progress)
         rebased = self._rebased(steps)
         unstable += self._copy([job for job in jobs if job.path not in rebased], source, progress)
         unstable += self._copy([job for job in jobs if job.path in rebased], source, progress, self.former)
@@ -267,18 +266,19 @@ class Stage:
 
     # -- the parts of stage()
     def _plant(
-        self, step: Step, source: Source | None, unstable: list[str], progress: Progress
-    ) -> Iterable[Job]:
-        """Stage the graft of a step, if it is not staged yet; returns what of it is for ``_copy``."""
-        assert isinstance(step.inside, Graft)
-        assert source is not None, "a graft is of some source"
-        jobs = list(large_files(step.inside, step.slot))
-        if step.path not in self.planted:
-            found = planted(source, self.cursor, step.slot, step.inside, self.unit, progress)
-            self.planted[step.path] = found
-            self.bytes_staged += step.inside.size - sum(job.entry.size for job in jobs)
-            unstable += found.unstable
-        return [job for job in jobs if job.path not in self.staged]
+        self, steps: Iterable[Step], source: Source | None, unstable: list[str], progress: Progress
+    ) -> Iterator[Job]:
+        """Stage the grafts of these steps that are not staged yet; yields what of them is for ``_copy``."""
+        grafts = {step.path: (step.slot, step.inside) for step in steps if isinstance(step.inside, Graft)}
+        fresh = {path: graft for path, graft in grafts.items() if path not in self.planted}
+        jobs = [job for slot, graft in grafts.values() for job in large_files(graft, slot)]
+        if fresh:
+            assert source is not None, "a graft is of some source"
+            for path, found in zip(fresh, planted(source, self.cursor, fresh.values(), self.unit, progress)):
+                self.planted[path] = found
+                self.bytes_staged += found.size
+                unstable += found.unstable
+        yield from (job for job in jobs if job.path not in self.staged)
 
     def _rooted(self, step: Step) -> Step:
         """The step with the evidence, if it has a graft, whose directories are as they shall be then."""
