@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from atomsync.errors import AtomSyncError, DestinationLimit, GuardTripped, UsageError, from_oserror
 from atomsync.fs.cursor import Cursor
@@ -20,14 +20,19 @@ from atomsync.store.content import Content
 from atomsync.store.copying import digest_file
 from atomsync.store.drift import drifted
 from atomsync.store.progress import Progress
+from atomsync.sync.glancing import Glancing, may_glance
 from atomsync.sync.links import Links
 from atomsync.tree.diff import Ownership, diff
 from atomsync.tree.entry import DIR, FILE, OTHER, SEEN, Entry, entry_of, is_device
 from atomsync.tree.filters import GITIGNORE, Filters
+from atomsync.tree.glance import Listed
 from atomsync.tree.path import is_reserved, joined, parent_of, shown
 from atomsync.tree.racy import may_be_racy
-from atomsync.tree.scan import listing
+from atomsync.tree.scan import entries, listing
 from atomsync.tree.xattrs import TEXT_MAX, attributes_at, may_change_in_place
+
+if TYPE_CHECKING:
+    from atomsync.fs.second import Second
 
 _GITIGNORE_MAX_BYTES = 1 << 20
 Pairs = list[tuple[str, Entry, Entry | None]]  # directories with their entries on both sides
@@ -77,7 +82,8 @@ class Comparer:
     """``source`` and ``destination`` stand at the two roots; ``destination`` is None if there is none yet.
 
     ``racy`` maps paths whose equality only content can show to the digest the destination has; at
-    ``now_ns``, the time of the scan, some of them may be racy no more.
+    ``now_ns``, the time of the scan, some of them may be racy no more. ``second`` starts a second process
+    for both trees, if there is one to be had.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class Comparer:
         racy: Mapping[str, str],
         now_ns: int,
         progress: Progress,
+        second: Callable[[], Second | None] = lambda: None,
     ) -> None:
         self.source, self.destination, self.rules = source, destination, rules
         self.racy, self.now_ns, self.progress = racy, now_ns, progress
@@ -96,15 +103,33 @@ class Comparer:
         self.links = Links() if rules.hard_links else None
         self._unchanged = 0
         self._device = 0
+        self._second = second
 
     def run(self) -> Comparison:
         """Raises AccessError for what may not be read, Interrupted."""
-        self._walk("", *self._roots())
+        new, old = self._roots()
+        if old is not None and may_glance(self):
+            self._glance(new, old)
+        else:
+            self._walk("", new, old)
         found = self.result._replace(unchanged=self._unchanged)
         if self.links is None or not self.links.members:
             return found
         changes, contents, fresh = self.links.agreed(found.changes, self.rules.ownership)
         return found._replace(changes=changes, contents=contents, unchanged=self._unchanged - fresh)
+
+    def _glance(self, new: Entry, old: Entry) -> None:
+        glancing = Glancing(self, self._device, self._second)
+        glancing.walk(new, old)
+        if glancing.asked:  # what was met when depends on two processes
+            found = self.result
+            found.changes.sort(key=_by_names)
+            found.scanned.sort(key=_by_names)
+            for paths in (found.protected, found.unstable, found.settled):
+                paths.sort()
+            left_out = sorted(found.left_out.items())
+            found.left_out.clear()
+            found.left_out.update(left_out)
 
     def _roots(self) -> tuple[Entry, Entry | None]:
         root = self._root(self.source)
@@ -121,14 +146,20 @@ class Comparer:
             path, new, old = pending.pop()
             pending.extend(reversed(self._directory(path, new, old)))
 
-    def _directory(self, path: str, new: Entry, old: Entry | None) -> Pairs:
-        """Compare one directory; returns those below it that are to be compared in turn."""
+    def _directory(
+        self, path: str, new: Entry, old: Entry | None, listed: tuple[Listed, Listed] | None = None
+    ) -> Pairs:
+        """Compare one directory; returns those below it that are to be compared in turn. ``listed``: what was
+        just read of the destination's and the source's."""
+        there, here = listed or (None, None)
         try:
-            have = self._listing(self.destination, path) if old is not None and self.destination else {}
+            have = (
+                self._listing(self.destination, path, there) if old is not None and self.destination else {}
+            )
         except (FileNotFoundError, NotADirectoryError):
             raise drifted(path) from None
         try:
-            want = self._listing(self.source, path)
+            want = self._listing(self.source, path, here)
         except (FileNotFoundError, NotADirectoryError):  # it changes under us: look again
             self.result.unstable.append(path)
             return []
@@ -323,9 +354,11 @@ class Comparer:
     def _enters(self, entry: Entry) -> bool:
         return not self.rules.one_file_system or entry.dev == self._device
 
-    def _listing(self, tree: Cursor | None, path: str) -> dict[str, Entry]:
+    def _listing(self, tree: Cursor | None, path: str, listed: Listed | None = None) -> dict[str, Entry]:
         assert tree is not None
         try:
+            if listed is not None:  # by a glance, which looks for no links and no attributes
+                return entries(tree.disk, tree.at(path), listed)
             if self.links is None:
                 found = listing(tree.disk, tree.at(path))
             else:
@@ -399,3 +432,8 @@ class Comparer:
         side = "source" if tree is self.source else "destination"
         at_fault = path if tree is self.source else None
         return from_oserror(error, f"cannot read {shown(path or '.')} in the {side}", at_fault)
+
+
+def _by_names(found: tuple[str, Entry] | Change) -> list[str]:
+    """The order of the trees: a directory before what is in it, and that before what follows."""
+    return found[0].split("/")

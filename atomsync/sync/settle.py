@@ -163,7 +163,8 @@ class _Rounds:
         racy = session.manifest.racy()
         both = origin.cursor, session.control.tree
         if look is None:
-            found = Comparer(*both, rules, racy, now_ns, self._phases).run()
+            second = functools.partial(origin.second, session.control.disk)
+            found = Comparer(*both, rules, racy, now_ns, self._phases, second).run()
         else:
             origin.cursor.close()  # it may stand where something else is by now
             comparer = self._comparer(*both, rules, racy, now_ns, self._phases)

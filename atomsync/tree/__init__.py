@@ -7,5 +7,6 @@ scan     directories read into entries; ordered: a tree in the order of its path
 filters  which paths are in scope (gitignore patterns)
 amount   counts, bytes and times as a person reads them (pure)
 racy     which time stamps can be trusted to show the next change (pure)
+glance   two directories seen to be alike, without entries
 diff     two listings of one directory compared (pure)
 """
