@@ -25,10 +25,9 @@ from atomsync.sync.links import Links
 from atomsync.tree.diff import Ownership, diff
 from atomsync.tree.entry import DIR, FILE, OTHER, SEEN, Entry, entry_of, is_device
 from atomsync.tree.filters import GITIGNORE, Filters
-from atomsync.tree.glance import Listed
 from atomsync.tree.path import is_reserved, joined, parent_of, shown
 from atomsync.tree.racy import may_be_racy
-from atomsync.tree.scan import entries, listing
+from atomsync.tree.scan import listing
 from atomsync.tree.xattrs import TEXT_MAX, attributes_at, may_change_in_place
 
 if TYPE_CHECKING:
@@ -146,20 +145,14 @@ class Comparer:
             path, new, old = pending.pop()
             pending.extend(reversed(self._directory(path, new, old)))
 
-    def _directory(
-        self, path: str, new: Entry, old: Entry | None, listed: tuple[Listed, Listed] | None = None
-    ) -> Pairs:
-        """Compare one directory; returns those below it that are to be compared in turn. ``listed``: what was
-        just read of the destination's and the source's."""
-        there, here = listed or (None, None)
+    def _directory(self, path: str, new: Entry, old: Entry | None) -> Pairs:
+        """Compare one directory; returns those below it that are to be compared in turn."""
         try:
-            have = (
-                self._listing(self.destination, path, there) if old is not None and self.destination else {}
-            )
+            have = self._listing(self.destination, path) if old is not None and self.destination else {}
         except (FileNotFoundError, NotADirectoryError):
             raise drifted(path) from None
         try:
-            want = self._listing(self.source, path, here)
+            want = self._listing(self.source, path)
         except (FileNotFoundError, NotADirectoryError):  # it changes under us: look again
             self.result.unstable.append(path)
             return []
@@ -354,11 +347,9 @@ class Comparer:
     def _enters(self, entry: Entry) -> bool:
         return not self.rules.one_file_system or entry.dev == self._device
 
-    def _listing(self, tree: Cursor | None, path: str, listed: Listed | None = None) -> dict[str, Entry]:
+    def _listing(self, tree: Cursor | None, path: str) -> dict[str, Entry]:
         assert tree is not None
         try:
-            if listed is not None:  # by a glance, which looks for no links and no attributes
-                return entries(tree.disk, tree.at(path), listed)
             if self.links is None:
                 found = listing(tree.disk, tree.at(path))
             else:

@@ -1,8 +1,8 @@
-"""The walk of a comparison in which most is alike: a glance at each pair of directories, and only where that
-does not suffice the comparison proper. From some size on a second process glances too, from the other end
-of what is to be done.
+"""The walk of a comparison in which most is alike: a glance at each pair of directories, and the comparison
+proper only for what that leaves. From some size on a second process glances too, from the other end of what
+is to be done.
 
-It finds what a comparison without glances finds: whatever could be judged differently is looked at properly.
+It finds what a comparison without glances finds, for a glance judges nothing but what is plainly the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from atomsync.fs.disk import Stat
 from atomsync.tree.entry import Entry, entry_of
-from atomsync.tree.glance import Glance, Listed, Plain
+from atomsync.tree.glance import Glance, Plain, Rest
 from atomsync.tree.path import joined, parent_of
 
 if TYPE_CHECKING:
@@ -51,11 +51,9 @@ class Glancing:
             but.add(parent_of(rules.touch))
         self._but = frozenset(but)
         self._device = device if rules.one_file_system else 0
-        self._exact = rules.delete
+        self._more = rules.delete
         assert comparer.destination is not None
-        self._glance = Glance(
-            comparer.source, comparer.destination, self._but, self._device, exact=self._exact
-        )
+        self._glance = Glance(comparer.source, comparer.destination, self._but, self._device, more=self._more)
         self.asked = False
         self._second: Second | None = None
         self._given: deque[tuple[list[Plain], Task]] = deque()
@@ -74,53 +72,52 @@ class Glancing:
                     due = self._seen + _BATCH_NAMES // 4
                 if self._proper:
                     path, there, here, _ = self._proper.pop()
-                    below = self._compare(path, Entry._make(there), Entry._make(here))
+                    pairs = self._comparer._directory(path, Entry._make(there), Entry._make(here))
+                    pending += [(below, there, here, False) for below, there, here in reversed(pairs)]
                 elif pending:
-                    below = self._at(*pending.pop())
-                else:
-                    continue
-                pending += reversed(below)
+                    pending += reversed(self._at(*pending.pop()))
         finally:
             if self._second is not None:
                 self._second.drop("source", "destination")
 
     def _at(self, path: str, new: _Seen, old: _Seen | None, same: bool) -> list[_Pair]:
         """Compare one directory; returns those below it."""
-        comparer = self._comparer
         if old is None:
-            comparer._walk(path, _entry(new), None)
+            self._comparer._walk(path, _entry(new), None)
             return []
         try:
             found = self._glance.at(path)
         except OSError:  # whatever it is, the comparison proper meets it too
-            return self._compare(path, _entry(new), _entry(old))
+            found = None
         if found is None:
-            return self._compare(path, _entry(new), _entry(old), self._glance.listed)
-        count, below = found
-        self._seen += count
-        comparer._unchanged += count - len(below)
-        comparer.progress.advance(count)
-        self._note(path, new, old, same)
-        if len(below) > 1:
-            below.sort()
-        return [(joined(path, name), there, here, alike) for name, there, here, alike in below]
+            pairs = self._comparer._directory(path, _entry(new), _entry(old))
+            return [(below, there, here, False) for below, there, here in pairs]
+        alike, below, want, have = found
+        self._seen += alike
+        self._comparer._unchanged += alike - len(below)
+        self._comparer.progress.advance(alike)
+        both: list[_Pair] = [(joined(path, name), there, here, equal) for name, there, here, equal in below]
+        fresh: list[_Pair] = []
+        for pair in self._note(path, new, old, same, want, have):
+            (fresh if pair[2] is None else both).append(pair)
+        if len(both) > 1:
+            both.sort(key=_path)
+        return fresh + both
 
-    def _compare(
-        self, path: str, new: Entry, old: Entry, listed: tuple[Listed, Listed] | None = None
-    ) -> list[_Pair]:
-        """The comparison proper."""
-        pairs = self._comparer._directory(path, new, old, listed)
-        return [(below, there, here, False) for below, there, here in pairs]
-
-    def _note(self, path: str, new: _Seen, old: _Seen, same: bool) -> None:
-        """In this directory everything is alike; and it itself?"""
+    def _note(self, path: str, new: _Seen, old: _Seen, same: bool, want: Rest, have: Rest) -> list[_Pair]:
+        """What a glance left to be judged: some names of a directory, and the directory itself. Returns the
+        directories among these names."""
         comparer = self._comparer
+        if want or have:
+            pairs = comparer._names(path, _entry(new), _entry(old), want, have)
+            return [(below, there, here, False) for below, there, here in pairs]
         if comparer.rules.delete:
             comparer.result.scanned.append((path, _entry(new)))
-        if not same:
-            comparer._directory_metadata(path, _entry(new), _entry(old), touched=False)
-        else:
+        if same:
             comparer._unchanged += 1
+        else:
+            comparer._directory_metadata(path, _entry(new), _entry(old), touched=False)
+        return []
 
     # -- in two processes
     def _share(self, pending: list[_Pair]) -> None:
@@ -159,15 +156,15 @@ class Glancing:
             comparer = self._comparer
             assert comparer.destination is not None
             second.give(source=comparer.source.root, destination=comparer.destination.root)
-            second.ask(_BEGIN, sorted(self._but), self._device, self._exact, comparer.rules.delete)
+            second.ask(_BEGIN, sorted(self._but), self._device, self._more, comparer.rules.delete)
 
     def _take(self, task: Task, pending: list[_Pair]) -> None:
-        seen, others, told, proper, left = task.result()
+        seen, done, told, proper, left = task.result()
         self._seen += seen
-        self._comparer._unchanged += others
+        self._comparer._unchanged += done
         self._comparer.progress.advance(seen)
-        for path, new, old, same in told:
-            self._note(path, Entry._make(new), Entry._make(old), same)
+        for pair, want, have in told:
+            pending += self._note(*_made(pair), _made_rest(want), _made_rest(have))
         self._proper += proper
         pending[0:0] = [_made(pair) for pair in reversed(left)]
 
@@ -182,6 +179,14 @@ def _plain(pair: _Pair) -> Plain:
     return path, tuple(_entry(new)), tuple(_entry(old)), same
 
 
-def _made(pair: Plain) -> _Pair:
+def _made(pair: Plain) -> tuple[str, Entry, Entry, bool]:
     path, new, old, same = pair
     return path, Entry._make(new), Entry._make(old), same
+
+
+def _made_rest(rest: dict[str, Plain]) -> Rest:
+    return {name: Entry._make(entry) for name, entry in rest.items()}
+
+
+def _path(pair: _Pair) -> str:
+    return pair[0]
