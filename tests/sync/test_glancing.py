@@ -166,7 +166,7 @@ def changed(random: random.Random, place: Path) -> None:
             os.utime(place, ns=(T, T))
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(16))
 def test_with_and_without_glances_and_in_two_processes_it_is_the_same(
     seed: int, found: Any, tmp_path: Path
 ) -> None:
@@ -247,6 +247,29 @@ def test_the_file_that_the_unit_writes_itself_is_not_compared(found: Any, pair: 
     entries = len([*pair[0].rglob("*")])
     comparison = same_three_ways(found, *pair, Rules(Filters(), ROOT, touch="d1/d1/file"))
     assert (paths(comparison), comparison.unchanged) == ([], entries - 1)
+
+
+def test_a_reserved_name_on_both_sides_is_left_out_all_the_same(found: Any, pair: tuple[Path, Path]) -> None:
+    for root in pair:
+        for number, name in enumerate([".atomsync", ".AtomSync", ".atomsync. "]):
+            (root / f"d{number}" / name).mkdir()
+    left_out = same_three_ways(found, *pair, Rules(Filters(), ROOT, delete=True)).left_out
+    assert set(left_out) == {"d0/.atomsync", "d1/.AtomSync", "d2/.atomsync. "}
+
+
+def test_a_directory_in_the_place_of_something_else_is_no_directory_on_both_sides(
+    found: Any, pair: tuple[Path, Path]
+) -> None:
+    src, dst = pair
+    for number, name in enumerate(["file", "link"] * 7):
+        for path in (
+            src / f"d{number % 7}" / f"d{number}" / name,
+            dst / f"d{number % 7}" / f"d{number + 14}" / name,
+        ):
+            path.unlink()
+            path.mkdir()
+    comparison = same_three_ways(found, src, dst, Rules(Filters(), ROOT, delete=True))
+    assert len([change for change in comparison.changes if change.old and change.content]) == 28
 
 
 def test_a_directory_that_may_not_be_read_is_told_as_ever(
