@@ -83,7 +83,7 @@ def dry_run(
                 scope = rules._replace(skipped=rules.skipped | kept)
                 second = functools.partial(origin.second, disk)
                 racy, now_ns = known.racy(), time.time_ns()
-                return Comparer(origin.cursor, tree, scope, racy, now_ns, phases, second).run()
+                return Comparer(origin.cursor, tree, scope, racy, now_ns, phases, second=second).run()
 
             foretold = reckoned(compare, known, safety.on_drift)
             plan = normal_form(foretold.found.changes)

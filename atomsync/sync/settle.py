@@ -164,7 +164,7 @@ class _Rounds:
         both = origin.cursor, session.control.tree
         if look is None:
             second = functools.partial(origin.second, session.control.disk)
-            found = Comparer(*both, rules, racy, now_ns, self._phases, second).run()
+            found = Comparer(*both, rules, racy, now_ns, self._phases, second=second).run()
         else:
             origin.cursor.close()  # it may stand where something else is by now
             comparer = self._comparer(*both, rules, racy, now_ns, self._phases)
