@@ -74,6 +74,7 @@ class Context:
 def main() -> None:
     """Serves what comes by descriptor 0, until nothing will come any more."""
     _die_with_parent()
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # what its parent let all its children have
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a question, which the parent answers
     connection = _socket.socket(fileno=0)
     context = Context(connection.sendall)

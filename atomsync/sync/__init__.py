@@ -2,7 +2,8 @@
 
 roots    SRC and DST as the operator named them, checked against each other; known: and against the last unit
 origin   where a push begins: the open source, and what we may give to the destination
-compare  two trees walked side by side into changes; links: which of them are one file
+compare  two trees walked side by side into changes; links: which of them are one file;
+         glancing: the walk where most is alike
 rules    what a comparison heeds; grafting: directories that only the source has, read whole
 look     the same for some paths, at their cost
 drift    what somebody else changed at the destination since the last unit

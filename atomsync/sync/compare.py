@@ -11,7 +11,7 @@ import contextlib
 import errno
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from atomsync.errors import AtomSyncError, DestinationLimit, GuardTripped, UsageError, from_oserror
 from atomsync.fs.cursor import Cursor
@@ -21,6 +21,7 @@ from atomsync.store.content import Content
 from atomsync.store.copying import digest_file
 from atomsync.store.drift import drifted
 from atomsync.store.progress import Progress
+from atomsync.sync.glancing import Glancing, may_glance
 from atomsync.sync.grafting import may_graft
 from atomsync.sync.links import Links
 from atomsync.sync.rules import Rules
@@ -32,6 +33,9 @@ from atomsync.tree.path import is_reserved, joined, parent_of, shown
 from atomsync.tree.racy import may_be_racy
 from atomsync.tree.scan import listing
 from atomsync.tree.xattrs import TEXT_MAX, attributes_at, may_change_in_place
+
+if TYPE_CHECKING:
+    from atomsync.fs.second import Second
 
 _GITIGNORE_MAX_BYTES = 1 << 20
 Grafting = Callable[[list[tuple[str, Entry]], Rules, int, Progress], tuple[dict[str, Graft], dict[str, str]]]
@@ -69,7 +73,8 @@ class Comparer:
     """``source`` and ``destination`` stand at the two roots; ``destination`` is None if there is none yet.
 
     ``racy`` maps paths whose equality only content can show to the digest the destination has; at
-    ``now_ns``, the time of the scan, some of them may be racy no more.
+    ``now_ns``, the time of the scan, some of them may be racy no more. ``second`` starts a second process
+    for both trees, if there is one to be had.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class Comparer:
         racy: Mapping[str, str],
         now_ns: int,
         progress: Progress,
+        second: Callable[[], Second | None] = lambda: None,
         grafting: Grafting | None = None,
     ) -> None:
         self.source, self.destination, self.rules = source, destination, rules
@@ -91,16 +97,34 @@ class Comparer:
         self._tops: list[tuple[str, Entry]] = []
         self._unchanged = 0
         self._device = 0
+        self._second = second
 
     def run(self) -> Comparison:
         """Raises AccessError for what may not be read, Interrupted."""
-        self._walk("", *self._roots())
+        new, old = self._roots()
+        if old is not None and may_glance(self):
+            self._glance(new, old)
+        else:
+            self._walk("", new, old)
         self._graft()
         found = self.result._replace(unchanged=self._unchanged)
         if self.links is None or not self.links.members:
             return found
         changes, contents, fresh = self.links.agreed(found.changes, self.rules.ownership)
         return found._replace(changes=changes, contents=contents, unchanged=self._unchanged - fresh)
+
+    def _glance(self, new: Entry, old: Entry) -> None:
+        glancing = Glancing(self, self._device, self._second)
+        glancing.walk(new, old)
+        if glancing.asked:  # what was met when depends on two processes
+            found = self.result
+            found.changes.sort(key=_by_names)
+            found.scanned.sort(key=_by_names)
+            for paths in (found.protected, found.unstable, found.settled):
+                paths.sort()
+            left_out = sorted(found.left_out.items())
+            found.left_out.clear()
+            found.left_out.update(left_out)
 
     def _graft(self) -> None:
         """Read the new directories that were met whole; what does not read so, name by name."""
@@ -416,3 +440,8 @@ class Comparer:
         side = "source" if tree is self.source else "destination"
         at_fault = path if tree is self.source else None
         return from_oserror(error, f"cannot read {shown(path or '.')} in the {side}", at_fault)
+
+
+def _by_names(found: tuple[str, Entry] | Change) -> list[str]:
+    """The order of the trees: a directory before what is in it, and that before what follows."""
+    return found[0].split("/")

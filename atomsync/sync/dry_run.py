@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -81,7 +82,9 @@ def dry_run(
 
             def compare(kept: frozenset[str]) -> Comparison:
                 scope = rules._replace(skipped=rules.skipped | kept)
-                return Comparer(origin.cursor, tree, scope, known.racy(), time.time_ns(), phases).run()
+                second = functools.partial(origin.second, disk)
+                racy, now_ns = known.racy(), time.time_ns()
+                return Comparer(origin.cursor, tree, scope, racy, now_ns, phases, second=second).run()
 
             foretold = reckoned(compare, known, safety.on_drift)
             plan = normal_form(foretold.found.changes)

@@ -168,10 +168,13 @@ class _Rounds:
         racy = session.manifest.racy()
         both = origin.cursor, session.control.tree
         if look is None:
-            grafting = functools.partial(grafted, origin, session.control.disk) if graft else None
-            found = Comparer(*both, rules, racy, now_ns, self._phases, grafting).run()
+            disk = session.control.disk
+            compare = functools.partial(
+                Comparer, *both, rules, racy, now_ns, self._phases, functools.partial(origin.second, disk)
+            )
+            found = compare(functools.partial(grafted, origin, disk) if graft else None).run()
             if any(map(session.manifest.has_below, found.grafts)):  # somebody took it away: name by name
-                found = Comparer(*both, rules, racy, now_ns, self._phases).run()
+                found = compare().run()
         else:
             origin.cursor.close()  # it may stand where something else is by now
             comparer = self._comparer(*both, rules, racy, now_ns, self._phases)

@@ -8,5 +8,6 @@ graft    a new directory with all below it, packed (pure); packing: read, and lo
 filters  which paths are in scope (gitignore patterns)
 amount   counts, bytes and times as a person reads them (pure)
 racy     which time stamps can be trusted to show the next change (pure)
+glance   two directories seen to be alike, without entries
 diff     two listings of one directory compared (pure)
 """

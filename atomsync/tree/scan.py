@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from atomsync.fs.cursor import Cursor
-from atomsync.fs.disk import Disk
+from atomsync.fs.disk import Disk, Stat
 from atomsync.tree.entry import DIR, Entry, entry_of
 from atomsync.tree.path import joined
 
@@ -21,8 +21,15 @@ _LINK = stat.S_IFLNK
 def listing(disk: Disk, fd: int, several: set[str] | None = None) -> dict[str, Entry]:
     """Every name in an open directory with its entry. Special files are there as kind ``other``.
     ``several`` gets the names of files that have others too."""
+    return entries(disk, fd, disk.scandir(fd), several)
+
+
+def entries(
+    disk: Disk, fd: int, listed: Iterable[tuple[str, Stat]], several: set[str] | None = None
+) -> dict[str, Entry]:
+    """``listing``, of what a scandir of the directory has just found."""
     found = {}
-    for name, status in disk.scandir(fd):
+    for name, status in listed:
         if status.st_mode & 0o170000 == _LINK:
             try:
                 found[name] = entry_of(status, disk.readlink(fd, name))
