@@ -35,6 +35,11 @@ bench: $(VENV)/installed
 bench-watch: $(VENV)/installed
 	$(BIN)/python benchmarks/watch.py --output docs/benchmarks-watch.md
 
+# The table behind the budgets of tests/performance: instructions for one file, by the hot loop. Needs valgrind.
+.PHONY: instructions
+instructions: tools $(VENV)/test-installed
+	$(BIN)/python -m tests.performance.instructions
+
 # The manual pages, and the page of all commands: both are made of what --help says.
 .PHONY: man docs
 man: $(VENV)/installed
@@ -59,7 +64,7 @@ $(VENV)/proof-installed: $(VENV)/bin/python pyproject.toml
 	touch $@
 
 # The judges and filesystems that tests use. Where we may not install, the tests that need one skip.
-TOOLS := rsync:rsync strace:strace mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs git:git diff:diffutils getfattr:attr fusermount3:fuse3 patch:patch systemd-analyze:systemd pg_ctlcluster:postgresql lowntfs-3g:ntfs-3g setfacl:acl man:man-db groff:groff-base nginx:nginx
+TOOLS := rsync:rsync strace:strace mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs git:git diff:diffutils getfattr:attr fusermount3:fuse3 patch:patch systemd-analyze:systemd pg_ctlcluster:postgresql lowntfs-3g:ntfs-3g setfacl:acl man:man-db groff:groff-base nginx:nginx valgrind:valgrind
 tools:
 	@missing=$$(for tool in $(TOOLS); do PATH=$$PATH:/sbin:/usr/sbin command -v $${tool%%:*} >/dev/null || echo $${tool##*:}; done); \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

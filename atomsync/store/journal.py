@@ -221,7 +221,7 @@ def _frames(data: bytes) -> Iterator[tuple[int, Any, int]]:
 
 def _json(payload: bytes) -> Any:
     try:
-        return json.loads(payload) if payload else None
+        return json.loads(payload.decode()) if payload else None
     except (ValueError, RecursionError):
         raise _bad("a record holds no JSON") from None
 

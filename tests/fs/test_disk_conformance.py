@@ -421,6 +421,32 @@ def test_an_exchange_reaches_across_directories(full: Place) -> None:
     assert read(disk, at) == Dir({**TREE.names, "empty": inner, "dir": Dir({"inner": Dir({})})})
 
 
+def test_a_run_of_exchanges_is_those_exchanges_up_to_the_one_that_fails(full: Place) -> None:
+    disk, at = full
+    pairs = [(b"file", b"inner"), (b"link", b"none"), (b"other", b"inner")]
+    with opened(disk, disk.open_dir(at, "dir")) as below:
+        disk.exchange_all(at, below, [])
+        names = iter(pairs)
+        with pytest.raises(FileNotFoundError):
+            disk.exchange_all(at, below, names)
+    assert list(names) == pairs[2:]
+    inner, file = File(b"inner"), File(b"content")
+    assert read(disk, at) == Dir({**TREE.names, "file": inner, "dir": Dir({"inner": file})})
+
+
+def test_a_run_of_renames_is_those_renames_up_to_the_name_that_exists(full: Place) -> None:
+    disk, at = full
+    pairs = [(b"file", b"a\xff"), (b"link", b"b"), (b"other", b"inner"), (b"empty", b"c")]
+    with opened(disk, disk.open_dir(at, "dir")) as below:
+        names = iter(pairs)
+        with pytest.raises(FileExistsError):
+            disk.rename_all_new(at, below, names)
+    assert list(names) == pairs[3:]
+    stay = {name: tree for name, tree in TREE.names.items() if name not in ("file", "link")}
+    held = {"inner": File(b"inner"), "a\udcff": File(b"content"), "b": Link("file")}
+    assert read(disk, at) == Dir({**stay, "dir": Dir(held)})
+
+
 def test_a_directory_is_not_moved_into_itself(full: Place) -> None:
     disk, at = full
     with opened(disk, disk.open_dir(at, "dir")) as below:

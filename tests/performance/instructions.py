@@ -26,7 +26,7 @@ def counted(valgrind: str, room: Path) -> dict[str, float]:
     command = [valgrind, "--tool=callgrind", "--dump-before=getppid", f"--callgrind-out-file={out}"]
     done = subprocess.run(
         [*command, sys.executable, "-s", str(_WORKLOAD), str(room)],
-        env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONHASHSEED": "0"},
         check=False,
         capture_output=True,
         text=True,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import xxhash
 
-from atomsync.errors import AccessError, Drift, NoSpace, StoreLocked
+from atomsync.errors import AccessError, DestinationLimit, Drift, NoSpace, StoreLocked
 from atomsync.store.history import read_journal
 from atomsync.testing import Dir, File, Link, Tree, VerbFailed
 from tests.store.world import NEW, OLD, World, opened, without_link_times
@@ -53,6 +53,30 @@ def test_a_commit_the_other_way_round_does_too(make: Make) -> None:
     world = make(NEW, OLD)
     world.push()
     assert world.tree() == OLD
+
+
+def test_a_journal_written_in_small_pieces_is_the_same_journal(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(OLD, NEW)
+    monkeypatch.setattr("atomsync.store.seal._WRITE_BYTES", 100)
+    with world.sealed() as (session, sealed):
+        journal = read_journal(session.control, "unit")
+        assert (journal.header, journal.steps, journal.committed) == (sealed.header, sealed.steps, False)
+        session.commit(sealed)
+    assert world.tree() == NEW
+
+
+def test_a_unit_whose_journal_recovery_would_not_read_is_refused_and_nothing_is_touched(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(OLD, NEW)
+    monkeypatch.setattr("atomsync.store.seal._WRITE_BYTES", 100)
+    monkeypatch.setattr("atomsync.store.seal.JOURNAL_MAX_BYTES", 1000)
+    with pytest.raises(DestinationLimit, match="too large"):
+        world.push()
+    assert world.tree() == OLD
+    assert world.recover().action == "clean"
 
 
 def test_a_receipt_counts_entries_below_directories_too(make: Make) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from atomsync.errors import JournalError
 from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
-from atomsync.store.journal import COMMIT_SPACE_BYTES, Header, Journal, decode
+from atomsync.store.journal import COMMIT_SPACE_BYTES, Header, Journal, decode, written_entry
 from atomsync.tree.entry import DIR, FILE, LINK, OTHER, Entry
 from atomsync.tree.graft import Graft
 from atomsync.tree.path import is_reserved
@@ -231,6 +231,17 @@ def test_steps_with_many_long_undecodable_members_read_back() -> None:
     members = tuple((f"d/{middle}/{number}", A) for number in range(1500))
     steps = (Step(CREATE, "d", None, D, members, (), "0"),)
     assert decode(encode(HEADER, steps)[0]).steps == steps
+
+
+@given(plans())
+def test_a_record_is_what_a_json_encoder_makes_of_it(steps: tuple[Step, ...]) -> None:
+    def plain(step: Step) -> str:
+        old, new = written_entry(step.old), written_entry(step.new)
+        return json.dumps(step._replace(old=old, new=new, inside=(), displaced=()), separators=(",", ":"))
+
+    data = bytes(encode(HEADER, steps)[0])
+    for step in steps:
+        assert plain(step).encode() in data
 
 
 # -- faults
