@@ -7,6 +7,7 @@ import os
 import time
 import weakref
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, BinaryIO, Literal, TextIO, overload
 
 from atomsync.errors import SourceUnstable, UsageError, from_oserror, reported
@@ -247,7 +248,9 @@ class Changing(Looking):
         self._books.put(change.path, change, content)
 
     @verb(CHANGE)
-    def _register_all(self, changes: Iterable[Change], grafts: Mapping[str, Graft]) -> None:
+    def _register_all(
+        self, changes: Iterable[Change], grafts: Mapping[str, Graft] = MappingProxyType({})
+    ) -> None:
         """``register`` for many, without content, whose paths come from a scan, with all below the tops of
         the ``grafts``."""
         self._books.put_all(changes)
