@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,15 @@ from measure import BenchError, Skipped, quietly
 
 PREFIX = "atomsync-bench-"
 GIB = 1 << 30
-SHARE_OF_MEMORY = 0.7
+SHARE_OF_MEMORY = 0.8
+# ext4's inode tables and journal are written at once: left to the kernel they would be written in the
+# background, on somebody's time.
+MKFS = {
+    "ext4": ("-F", "-i", "8192", "-E", "lazy_itable_init=0,lazy_journal_init=0"),
+    "xfs": ("-f", "-m", "reflink=1"),
+    "btrfs": ("-f",),
+}
+_APART = "ATOMSYNC_BENCH_APART"
 
 
 def is_root() -> bool:
@@ -27,6 +36,17 @@ def kind(path: Path) -> str:
     return quietly("findmnt", "--noheadings", "--output", "FSTYPE", "--target", str(path)).strip()
 
 
+def apart() -> None:
+    """Go on in a mount namespace of our own, which ends with us, mounts and all, even after kill -9.
+
+    Only root may, and only root mounts. The process starts anew, with the same id and arguments.
+    """
+    if is_root() and shutil.which("unshare") and not os.environ.get(_APART):
+        os.environ[_APART] = "1"
+        python = (sys.executable, *sys.orig_argv[1:])
+        os.execvp("unshare", ("unshare", "--mount", "--propagation", "private", "--", *python))
+
+
 @contextlib.contextmanager
 def tmpfs() -> Iterator[tuple[Path, int]]:
     """A tmpfs and the bytes it may hold: without root a directory on the one everybody has.
@@ -34,7 +54,7 @@ def tmpfs() -> Iterator[tuple[Path, int]]:
     It never gets more than a part of the memory, so that too big a tree ends in an error, not in the
     hands of the kernel's out-of-memory killer.
     """
-    size = int(_available_memory() * SHARE_OF_MEMORY)
+    size = int(available_memory() * SHARE_OF_MEMORY)
     if not is_root():
         with tempfile.TemporaryDirectory(prefix=PREFIX, dir="/dev/shm") as name:
             yield Path(name), min(size, shutil.disk_usage(name).free)
@@ -44,22 +64,31 @@ def tmpfs() -> Iterator[tuple[Path, int]]:
 
 
 @contextlib.contextmanager
-def ext4(size: int) -> Iterator[tuple[Path, str]]:
-    """A fresh ext4 on a loop device over a sparse image; with it, what the image itself lies on.
+def disk(filesystem: str, size: int) -> Iterator[tuple[Path, str]]:
+    """A fresh filesystem on a loop device over a sparse image; with it, what the image itself lies on.
 
-    The inode tables and the journal are written at once: left to the kernel they would be written in
-    the background, on somebody's time.
+    The image has no name while it is in use, so there is nothing to forget when we are killed.
     """
     if not is_root():
         raise Skipped("mounting needs root")
-    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=_image_directory(size)) as name:
+    if not shutil.which(f"mkfs.{filesystem}", path=f"{os.environ.get('PATH', '')}:/sbin:/usr/sbin"):
+        raise Skipped(f"mkfs.{filesystem} is not installed")
+    with contextlib.ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, dir=_image_directory(size)))
         image = Path(name, "image")
         with image.open("wb") as file:
             file.truncate(size)
-        options = "lazy_itable_init=0,lazy_journal_init=0"
-        quietly("mkfs.ext4", "-q", "-F", "-i", "8192", "-E", options, str(image))
-        with _mounted("-t", "ext4", "-o", "loop", str(image)) as point:
-            yield point, kind(Path(name))
+        quietly(f"mkfs.{filesystem}", "-q", *MKFS[filesystem], str(image))
+        point = stack.enter_context(_mounted("-t", filesystem, "-o", "loop", str(image)))
+        image.unlink()
+        yield point, kind(Path(name))
+
+
+def used(point: Path) -> int:
+    """Bytes the filesystem of ``point`` holds, once everything is written."""
+    settle(point)
+    found = os.statvfs(point)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
 
 
 def settle(path: Path) -> None:
@@ -91,7 +120,8 @@ def _image_directory(size: int) -> Path:
     return min(roomy, key=lambda place: kind(place) == "tmpfs")
 
 
-def _available_memory() -> int:
+def available_memory() -> int:
+    """Bytes that may still be taken before the kernel has to take them from others."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
