@@ -34,7 +34,7 @@ def large(bench: Bench, result: Result) -> None:
         contenders = tools.present(tools.atomsync(source, target), peers, result.notes)
         check = checked(source, target, result.notes)
         runs = alternate(contenders, bench.rounds, before=anew, after=check)
-    result.book(f"{count} × {size / mounts.GIB:g} GiB", runs)
+    result.book(f"{count} × {size / mounts.GIB:.3g} GiB", runs)
 
 
 def inplace(filesystem: str, bench: Bench, result: Result) -> None:
@@ -45,8 +45,8 @@ def inplace(filesystem: str, bench: Bench, result: Result) -> None:
         tools, source, inside, own = bench.tools, space / "source", disk / "inside", disk / "atomsync"
         trees.made("large", source, 1, size, "")
         result.about = (
-            f"One file of {size / mounts.GIB:g} GiB in memory, another MiB of it changed in place before each"
-            f" round. Each command has a destination of its own on {filesystem} on a loop device over a"
+            f"One file of {size / mounts.GIB:.3g} GiB in memory, another MiB of it changed in place before"
+            f" each round. Each command has a destination of its own on {filesystem} on a loop device over a"
             f" sparse image on {below}, written out and not in its page cache. atomsync keeps the version it"
             " replaces; rsync writes over it. Then the file lies on that filesystem, and its first push goes"
             " to another directory there. “Newly allocated” is what the filesystem holds more after the push"

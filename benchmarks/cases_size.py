@@ -12,6 +12,7 @@ from pairs import alternate
 from results import Result, windows
 
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+LEAST = 500
 SLOW_FROM = 300_000
 PUSHES = ("first push", "no change")
 SHARED = "The commands that find nothing to do look at one and the same destination, which atomsync pushed."
@@ -28,7 +29,7 @@ class Shape(NamedTuple):
 
 def growth(bench: Bench, result: Result) -> None:
     """From ten thousand small files to a million."""
-    sizes = [bench.scaled(size) for size in SIZES]
+    sizes = sorted({bench.scaled(size, LEAST) for size in SIZES})
     bench.rests_on(int(2.3 * 100 * sizes[-1]), int(2.1 * sizes[-1]))
     result.about = (
         f"{sizes[0]:,} to {sizes[-1]:,} files of 0 to 200 bytes, a hundred in a directory, in memory."
@@ -61,9 +62,9 @@ def flat(bench: Bench, result: Result) -> None:
 def deep(bench: Bench, result: Result) -> None:
     """Directories in directories."""
     levels = bench.scaled(400)
-    bench.rests_on(0, 2 * 80 * levels)
+    bench.rests_on(0, 2 * 22 * levels)
     result.about = (
-        f"{levels} directories inside each other, at each four branches of ten more, a file in every one, in"
+        f"{levels} directories inside each other, at each two branches of five more, a file in every one, in"
         f" memory. {SHARED}"
     )
     _both(bench, result, Shape("deep", levels, 1000, "deep tree"), bench.rounds)

@@ -10,12 +10,12 @@ from contenders import OURS, Contender
 from pairs import alternate
 from results import Result
 
-TIMES = 6
+ROUNDS = 30
 
 
 def start(bench: Bench, result: Result) -> None:
     """The start of the interpreter, of atomsync, and a push of nothing."""
-    rounds = TIMES * bench.rounds
+    rounds = bench.scaled(ROUNDS, bench.rounds)
     result.rounds = rounds
     result.about = (
         "The shortest runs there are. The tree that is pushed is empty, and so is the destination, anew for"

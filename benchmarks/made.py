@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 
 PER_DIRECTORY = 100
-BRANCHES, BRANCH_LEVELS = 4, 10
+BRANCHES, BRANCH_LEVELS = 2, 5
 MIB = 1 << 20
 
 
@@ -41,7 +41,7 @@ def large(place: str, count: int, size: int) -> None:
 
 
 def deep(place: str, count: int, size: int) -> None:
-    """``count`` directories inside each other, with four branches at each; a file in every directory."""
+    """``count`` directories inside each other, with two branches at each; a file in every directory."""
     os.mkdir(place)
     level = place
     for number in range(count):
@@ -51,7 +51,7 @@ def deep(place: str, count: int, size: int) -> None:
         for branch in range(BRANCHES):
             twig = level
             for step in range(BRANCH_LEVELS):
-                twig = f"{twig}/{'abcd'[branch]}{step}"
+                twig = f"{twig}/{'ab'[branch]}{step}"
                 os.mkdir(twig)
                 _fill(twig, (number + step,), size)
 

@@ -140,8 +140,11 @@ class Book:
 
 
 def _result(kept: dict[str, Any]) -> Result:
-    parts = [Part(**each | {"timings": [Timing(**one) for one in each["timings"]]}) for each in kept["parts"]]
-    return Result(**kept | {"parts": parts, "tables": [Table(**each) for each in kept["tables"]]})
+    parts = [
+        Part(**each | {"timings": [Timing(**one) for one in each["timings"]]})
+        for each in kept.get("parts", ())
+    ]
+    return Result(**kept | {"parts": parts, "tables": [Table(**each) for each in kept.get("tables", ())]})
 
 
 def _timing(name: str, turns: list[Run]) -> Timing:
