@@ -28,7 +28,7 @@ proof: tools $(VENV)/proof-installed
 soak: tools $(VENV)/test-installed
 	SOAK=full $(BIN)/python -m pytest $(SOAK_ARGS) tests/soak
 
-# Beside rsync, cp, rclone and unison, 40 to 45 minutes on an idle machine; mounts filesystems, so as root.
+# Beside rsync, cp, rclone and unison, about 45 minutes on an idle machine; mounts filesystems, so as root.
 # BENCH_ARGS="--case first" for a part, BENCH_ARGS=--quick for a test of the benchmark itself.
 bench: $(VENV)/bench-installed
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)

@@ -35,5 +35,5 @@ def start(bench: Bench, result: Result) -> None:
 
         runs = alternate(contenders, rounds, before=before)
     python = {tools.python().name: runs[tools.python().name]}
-    for contender, key in zip(contenders, ("atomsync --version", "push of an empty tree")):
-        result.book(key, {contender.name: runs[contender.name]} | python, key=key)
+    for contender, title in ((contenders[0], "start alone"), (push, "push of an empty tree")):
+        result.book(title, {contender.name: runs[contender.name]} | python, key=title)

@@ -48,5 +48,7 @@ def window(bench: Bench, result: Result) -> None:
     rows += [[f"{name}, ctime spread", *Spread.of(values).text(",.1f")] for name, values in spreads.items()]
     result.tables.append(Table(["window", "ms", "min–max"], rows))
     result.measures["mixed window"] = reported
-    if peer.name in spreads:
+    if not all(spreads.get(peer.name, ())):
+        result.notes.append(f"{peer.name} was done within one tick of the clock: no ratio.")
+    elif peer.name in spreads:
         result.measures[f"mixed window ÷ that of {peer.name}"] = ratios(reported, spreads[peer.name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -26,9 +27,12 @@ MKFS = {
 _APART = "ATOMSYNC_BENCH_APART"
 
 
-def is_root() -> bool:
-    """Whether we may mount."""
-    return os.geteuid() == 0
+@functools.cache
+def may_mount() -> bool:
+    """Whether we may mount: root in a container often may not."""
+    if os.geteuid() or not shutil.which("unshare"):
+        return False
+    return subprocess.run(("unshare", "--mount", "true"), capture_output=True).returncode == 0
 
 
 def kind(path: Path) -> str:
@@ -39,9 +43,9 @@ def kind(path: Path) -> str:
 def apart() -> None:
     """Go on in a mount namespace of our own, which ends with us, mounts and all, even after kill -9.
 
-    Only root may, and only root mounts. The process starts anew, with the same id and arguments.
+    Only who may mount may do that. The process starts anew, with the same id and arguments.
     """
-    if is_root() and shutil.which("unshare") and not os.environ.get(_APART):
+    if may_mount() and not os.environ.get(_APART):
         os.environ[_APART] = "1"
         python = (sys.executable, *sys.orig_argv[1:])
         os.execvp("unshare", ("unshare", "--mount", "--propagation", "private", "--", *python))
@@ -55,7 +59,7 @@ def tmpfs() -> Iterator[tuple[Path, int]]:
     hands of the kernel's out-of-memory killer.
     """
     size = int(available_memory() * SHARE_OF_MEMORY)
-    if not is_root():
+    if not may_mount():
         with tempfile.TemporaryDirectory(prefix=PREFIX, dir="/dev/shm") as name:
             yield Path(name), min(size, shutil.disk_usage(name).free)
         return
@@ -69,8 +73,8 @@ def disk(filesystem: str, size: int) -> Iterator[tuple[Path, str]]:
 
     The image has no name while it is in use, so there is nothing to forget when we are killed.
     """
-    if not is_root():
-        raise Skipped("mounting needs root")
+    if not may_mount():
+        raise Skipped("mounting needs root, outside of a container")
     if not shutil.which(f"mkfs.{filesystem}", path=f"{os.environ.get('PATH', '')}:/sbin:/usr/sbin"):
         raise Skipped(f"mkfs.{filesystem} is not installed")
     with contextlib.ExitStack() as stack:

@@ -22,7 +22,7 @@ from results import Book, Result, begun
 ROOT = Path(__file__).parents[1]
 ROUNDS = 5
 QUICK_ROUNDS = 1
-QUICK_SCALE = 0.005
+QUICK_SCALE = 0.001
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
