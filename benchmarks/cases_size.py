@@ -30,7 +30,7 @@ class Shape(NamedTuple):
 def growth(bench: Bench, result: Result) -> None:
     """From ten thousand small files to a million."""
     sizes = sorted({bench.scaled(size, LEAST) for size in SIZES})
-    bench.rests_on(int(2.3 * 100 * sizes[-1]), int(2.1 * sizes[-1]))
+    bench.rests_on(int(2.3 * 100 * sizes[-1]), int(2.4 * sizes[-1]))
     result.about = (
         f"{sizes[0]:,} to {sizes[-1]:,} files of 0 to 200 bytes, a hundred in a directory, in memory."
         f" {SHARED}"

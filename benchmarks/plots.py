@@ -109,13 +109,15 @@ def _growth(pyplot: Any, book: Book) -> Any:
     figure, panels = pyplot.subplots(
         1, len(lines), figsize=(4.6 * len(lines), 3.8), sharey=True, squeeze=False
     )
+    heights = [second for panel in lines.values() for points in panel.values() for _, second in points]
+    line = (max(heights) / min(heights)) ** (1 / 17)  # of text, on the common axis
     for axes, (kind, commands) in zip(panels[0], lines.items()):
         for command, points in commands.items():
             colour = OF_COMMAND.get(command, GREY)
             axes.plot(*zip(*sorted(points)), marker="o", markersize=4, color=colour)
         ends = sorted((max(points)[1], command) for command, points in commands.items())
         right = max(max(points)[0] for points in commands.values())
-        for (_, command), height in zip(ends, _apart([end for end, _ in ends])):
+        for (_, command), height in zip(ends, _apart([end for end, _ in ends], line)):
             colour = OF_COMMAND.get(command, GREY)
             axes.annotate(
                 command, (right, height), (7, 0), textcoords="offset points", va="center", color=colour
@@ -177,11 +179,11 @@ def _groups(found: Iterable[Pair]) -> dict[str, list[Pair]]:
     return groups
 
 
-def _apart(heights: list[float]) -> list[float]:
-    """Places for labels at these heights, in rising order, so far from each other that both can be read."""
+def _apart(heights: list[float], factor: float) -> list[float]:
+    """Places for labels at these heights, in rising order, each at least ``factor`` above the one before."""
     placed: list[float] = []
     for height in heights:
-        placed.append(max(height, placed[-1] * 1.35) if placed else height)
+        placed.append(max(height, placed[-1] * factor) if placed else height)
     return placed
 
 
