@@ -28,8 +28,10 @@ proof: tools $(VENV)/proof-installed
 soak: tools $(VENV)/test-installed
 	SOAK=full $(BIN)/python -m pytest $(SOAK_ARGS) tests/soak
 
-bench: $(VENV)/installed
-	$(BIN)/python benchmarks/run.py --output docs/benchmarks.md
+# Beside rsync, cp, rclone and unison, about 45 minutes on an idle machine; mounts filesystems, so as root.
+# BENCH_ARGS="--case first" for a part, BENCH_ARGS=--quick for a test of the benchmark itself.
+bench: $(VENV)/bench-installed
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 .PHONY: bench-watch
 bench-watch: $(VENV)/installed
@@ -61,6 +63,10 @@ $(VENV)/test-installed: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/proof-installed: $(VENV)/bin/python pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,proof]'
+	touch $@
+
+$(VENV)/bench-installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@
 
 # The judges and filesystems that tests use. Where we may not install, the tests that need one skip.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,17 +16,39 @@ from measure import BenchError, Skipped, quietly
 
 PREFIX = "atomsync-bench-"
 GIB = 1 << 30
-SHARE_OF_MEMORY = 0.7
+SHARE_OF_MEMORY = 0.8
+# ext4's inode tables and journal are written at once: left to the kernel they would be written in the
+# background, on somebody's time.
+MKFS = {
+    "ext4": ("-F", "-i", "8192", "-E", "lazy_itable_init=0,lazy_journal_init=0"),
+    "xfs": ("-f", "-m", "reflink=1"),
+    "btrfs": ("-f",),
+}
+_APART = "ATOMSYNC_BENCH_APART"
 
 
-def is_root() -> bool:
-    """Whether we may mount."""
-    return os.geteuid() == 0
+@functools.cache
+def may_mount() -> bool:
+    """Whether we may mount: root in a container often may not."""
+    if os.geteuid() or not shutil.which("unshare"):
+        return False
+    return subprocess.run(("unshare", "--mount", "true"), capture_output=True).returncode == 0
 
 
 def kind(path: Path) -> str:
     """The name of the filesystem ``path`` is on."""
     return quietly("findmnt", "--noheadings", "--output", "FSTYPE", "--target", str(path)).strip()
+
+
+def apart() -> None:
+    """Go on in a mount namespace of our own, which ends with us, mounts and all, even after kill -9.
+
+    Only who may mount may do that. The process starts anew, with the same id and arguments.
+    """
+    if may_mount() and not os.environ.get(_APART):
+        os.environ[_APART] = "1"
+        python = (sys.executable, *sys.orig_argv[1:])
+        os.execvp("unshare", ("unshare", "--mount", "--propagation", "private", "--", *python))
 
 
 @contextlib.contextmanager
@@ -34,8 +58,8 @@ def tmpfs() -> Iterator[tuple[Path, int]]:
     It never gets more than a part of the memory, so that too big a tree ends in an error, not in the
     hands of the kernel's out-of-memory killer.
     """
-    size = int(_available_memory() * SHARE_OF_MEMORY)
-    if not is_root():
+    size = int(available_memory() * SHARE_OF_MEMORY)
+    if not may_mount():
         with tempfile.TemporaryDirectory(prefix=PREFIX, dir="/dev/shm") as name:
             yield Path(name), min(size, shutil.disk_usage(name).free)
         return
@@ -44,22 +68,31 @@ def tmpfs() -> Iterator[tuple[Path, int]]:
 
 
 @contextlib.contextmanager
-def ext4(size: int) -> Iterator[tuple[Path, str]]:
-    """A fresh ext4 on a loop device over a sparse image; with it, what the image itself lies on.
+def disk(filesystem: str, size: int) -> Iterator[tuple[Path, str]]:
+    """A fresh filesystem on a loop device over a sparse image; with it, what the image itself lies on.
 
-    The inode tables and the journal are written at once: left to the kernel they would be written in
-    the background, on somebody's time.
+    The image has no name while it is in use, so there is nothing to forget when we are killed.
     """
-    if not is_root():
-        raise Skipped("mounting needs root")
-    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=_image_directory(size)) as name:
+    if not may_mount():
+        raise Skipped("mounting needs root, outside of a container")
+    if not shutil.which(f"mkfs.{filesystem}", path=f"{os.environ.get('PATH', '')}:/sbin:/usr/sbin"):
+        raise Skipped(f"mkfs.{filesystem} is not installed")
+    with contextlib.ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, dir=_image_directory(size)))
         image = Path(name, "image")
         with image.open("wb") as file:
             file.truncate(size)
-        options = "lazy_itable_init=0,lazy_journal_init=0"
-        quietly("mkfs.ext4", "-q", "-F", "-i", "8192", "-E", options, str(image))
-        with _mounted("-t", "ext4", "-o", "loop", str(image)) as point:
-            yield point, kind(Path(name))
+        quietly(f"mkfs.{filesystem}", "-q", *MKFS[filesystem], str(image))
+        point = stack.enter_context(_mounted("-t", filesystem, "-o", "loop", str(image)))
+        image.unlink()
+        yield point, kind(Path(name))
+
+
+def used(point: Path) -> int:
+    """Bytes the filesystem of ``point`` holds, once everything is written."""
+    settle(point)
+    found = os.statvfs(point)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
 
 
 def settle(path: Path) -> None:
@@ -91,7 +124,8 @@ def _image_directory(size: int) -> Path:
     return min(roomy, key=lambda place: kind(place) == "tmpfs")
 
 
-def _available_memory() -> int:
+def available_memory() -> int:
+    """Bytes that may still be taken before the kernel has to take them from others."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024

@@ -1,142 +1,130 @@
-"""The Markdown report: what was measured, against which target, on what machine."""
+"""The Markdown report, made of results alone: what was measured, against which limits, on what machine."""
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 
-from measure import Run, own_peak
-from pairs import Spread, Tools, ratios
+from cases import CASES
+from pairs import Spread, ratios
+from results import Book, Part, Result
+from tables import table
+from verdicts import pairs, verdicts
 
-
-@dataclass(slots=True)
-class Section:
-    """One case in the report.
-
-    ``value`` is what is held against ``limit``, ``measured`` the same for people; both are left alone
-    when the case was skipped, failed, or lacked the peer.
-    """
-
-    title: str
-    target: str = ""
-    limit: float = 0.0
-    about: str = ""
-    header: tuple[str, ...] = ()
-    rows: list[tuple[str, ...]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    value: float | None = None
-    measured: str = ""
-    failed: bool = False
-
-    def outcome(self, *, smoke: bool) -> str:
-        """What came of it, in a word; a smoke test judges nothing."""
-        if self.failed:
-            return "**FAILED**"
-        if self.value is None:
-            return "not measured"
-        if not self.target:
-            return "no target"
-        if smoke:
-            return "not judged"
-        return "met" if self.value <= self.limit else "**MISSED**"
-
-    def markdown(self) -> list[str]:
-        """The section in lines."""
-        lines = [f"## {self.title}", ""]
-        if self.about:
-            lines += [self.about, ""]
-        if self.rows:
-            lines += [*table(self.header, self.rows), ""]
-        if self.notes:
-            lines += [*(f"- {note}" for note in self.notes), ""]
-        return lines
+HOW = (
+    "Each case: one warm-up round, then rounds in which the commands take turns. Wall and CPU seconds are"
+    " medians; a ratio is formed within each round, shown are the median and the range of the ratios,"
+    " atomsync ÷ the row's command: below 1 atomsync is faster. A limit is held against the median. CPU"
+    " seconds are those of the process and all it started, without what the kernel does on threads of its"
+    " own. “Largest process” is the peak RSS of the largest single process, the maximum over the rounds; “≤”"
+    " marks what is too small for the runner to tell. In every row atomsync reads back and verifies all it"
+    " writes, keeps what it replaces, and returns only when a power cut could not take it back."
+)
+TIMES = ("command", "wall s", "min–max", "ratio", "min–max", "CPU s", "largest process")
+MEMORY = ("command", "push", "all processes", "largest process")
+SAMPLED = (
+    "Memory, in runs of their own: “all processes” is the highest sampled sum over the process tree (PSS:"
+    " shared pages count once), “largest process” the kernel's exact peak RSS of one; a peak is the greater."
+)
 
 
-def timing(section: Section, runs: dict[str, list[Run]], *, held_against: str) -> None:
-    """Fill ``section`` with times; the first contender is ours, a ratio is ours ÷ the row's."""
-    section.header = ("command", "wall s", "min–max", "ratio", "min–max", "CPU s", "largest process")
-    ours = [run.seconds for run in next(iter(runs.values()))]
-    for position, (name, turns) in enumerate(runs.items()):
-        seconds = [run.seconds for run in turns]
-        ratio = ratios(ours, seconds)
-        wall = Spread.of(seconds).text(".3f")
-        cpu, _ = Spread.of([run.cpu for run in turns]).text(".2f")
-        peak = process_peak(max(run.largest for run in turns))
-        section.rows.append((name, *wall, *(ratio.text(".2f") if position else ("", "")), cpu, peak))
-        if name == held_against:
-            section.value = ratio.median
-            section.measured = "{} × ({})".format(*ratio.text(".2f"))
-
-
-def process_peak(size: int) -> str:
-    """A peak the kernel reported; one not above the runner's own is known as an upper bound only."""
-    return f"{'≤ ' if size <= own_peak() else ''}{size / 1e6:.0f} MB"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table, padded so that it reads as plain text too; the first column is words."""
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths))
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = [("-" * (width - 1) + ":") if column else "-" * width for column, width in enumerate(widths)]
-    return [line(header), line(rule), *map(line, rows)]
-
-
-def environment(tools: Tools) -> list[tuple[str, str]]:
-    """What a reader needs to place the figures; neither the host's name nor its paths."""
-    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
-    return [
-        ("date", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
-        ("kernel", f"{platform.system()} {platform.release()} {platform.machine()}"),
-        ("CPU", _first("/proc/cpuinfo", "model name")),
-        ("cores", str(os.cpu_count())),
-        ("memory", f"{int(_first('/proc/meminfo', 'MemTotal').split()[0]) / 1e6:.1f} GB"),
-        ("load before (1, 5, 15 min)", load),
-        ("Python", platform.python_version()),
-        *((program, tools.version(program)) for program in ("atomsync", "rsync", "cp", "rclone")),
-    ]
-
-
-def markdown(
-    facts: Sequence[tuple[str, str]], sections: Sequence[Section], rounds: int, *, smoke: bool
-) -> str:
-    """The whole report."""
-    lines = ["# atomsync benchmark", ""]
-    if smoke:
-        lines += ["**Smoke test on a small synthetic tree: the figures say nothing about the targets.**", ""]
-    results = [
-        (part.title, part.target or "none set", part.measured or "–", part.outcome(smoke=smoke))
-        for part in sections
-    ]
-    lines += ["## Result", "", *table(("case", "target", "measured", "outcome"), results), ""]
-    lines += ["## Environment", "", *table(("", ""), facts), ""]
-    lines += [
-        f"Each case: one warm-up round, then {rounds} rounds in which the commands take turns. Wall and CPU"
-        " seconds are medians; a ratio is formed within each round, shown are the median and the range of"
-        " the ratios, atomsync ÷ the row's command: below 1 atomsync is faster. CPU seconds are those of the"
-        " process and all it started, without what the kernel does on threads of its own. “Largest process”"
-        " is the peak RSS of the largest single process, the maximum over the rounds; “≤” marks what is too"
-        " small for the runner to tell.",
-        "",
-    ]
-    for section in sections:
-        lines += section.markdown()
+def markdown(book: Book, plots: Sequence[Path], below: Path) -> str:
+    """The whole report, which will lie in ``below``; ``plots`` are the pictures there are."""
+    full = book.scale == 1
+    lines = ["# Benchmarks", ""]
+    if not full:
+        lines += [f"**A test at {book.scale:g} of the size: the figures say nothing about the targets.**", ""]
+    lines += ["## Targets", "", *_targets(book, judged=full), ""]
+    if plots:
+        lines += [*(f"![{plot.stem}]({plot.relative_to(below).as_posix()})" for plot in plots), ""]
+    else:
+        lines += ["No plots: matplotlib is not installed where this report was made.", ""]
+    lines += ["## Slower than a peer", "", *_lost(book), ""]
+    lines += ["## Machine", "", *table(("", ""), [*book.machine.items()]), "", HOW, ""]
+    for name, case in CASES.items():
+        lines += [f"## {case.title}", "", *_section(book.results.get(name))]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _first(file: str, key: str) -> str:
-    for line in Path(file).read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == key:
-            return value.strip()
-    return "unknown"
+def _targets(book: Book, *, judged: bool) -> list[str]:
+    found = [*verdicts(book.results, judged=judged)]
+    met = sum(each.outcome == "met" for each in found)
+    missed = sum(each.outcome == "**missed**" for each in found)
+    count = f"{met} met, {missed} missed, {len(found) - met - missed} without a verdict."
+    header = ("case", "measure", "target", "measured", "outcome", "next")
+    return [count, "", *table(header, found)]
+
+
+def _lost(book: Book) -> list[str]:
+    """As plainly as what was won."""
+    found = [*pairs(book.results)]
+    lost = sorted((each for each in found if each.ratio.median > 1), key=lambda each: -each.ratio.median)
+    rows = [(f"{each.peer}: {each.part}", *each.ratio.text(".2f")) for each in lost]
+    count = f"In {len(lost)} of {len(found)} comparisons the peer took less time."
+    return [count, "", *table(("peer, at what", "ratio", "min–max"), rows)] if rows else [count]
+
+
+def _section(result: Result | None) -> Iterator[str]:
+    if result is None:
+        yield from ("Not run.", "")
+        return
+    yield from (result.about, "") if result.about else ()
+    timed = [part for part in result.parts if not part.watched]
+    for part in timed:
+        if len(timed) > 1:
+            yield from (f"### {part.title[0].upper()}{part.title[1:]}", "")
+        yield from (*table(TIMES, [*_times(part, result.rounds)]), "")
+    if sum(part.entries > 0 for part in timed) > 2:
+        yield from ("### Cost per entry, in µs", "", *_per_entry(timed), "")
+    for each in result.tables:
+        yield from (*table(each.header, each.rows), "")
+    if seen := [part for part in result.parts if part.watched]:
+        yield from (SAMPLED, "", *table(MEMORY, [row for part in seen for row in _memory(part)]), "")
+    endings = [f"**Failed: {result.failed}**"] if result.failed else []
+    endings += [f"Skipped: {result.skipped}."] if result.skipped else []
+    turns = "1 round" if result.rounds == 1 else f"{result.rounds} rounds"
+    facts = f"{turns}, {result.when}, load before {result.load}, {result.version}."
+    yield from (f"- {note}" for note in (*endings, *result.notes, facts))
+    yield ""
+
+
+def _times(part: Part, rounds: int) -> Iterator[tuple[str, ...]]:
+    ours = part.timings[0]
+    fullest = len(ours.seconds)
+    for timing in part.timings:
+        name = timing.name
+        if len(timing.seconds) != rounds and (len(timing.seconds) != fullest or timing is ours):
+            name += f" ({len(timing.seconds)} rounds)"
+        ratio = ("", "")
+        if timing is not ours:
+            ratio = Spread.of(ratios(ours.seconds, timing.seconds)).text(".2f")
+        wall = Spread.of(timing.seconds).text(".3f")
+        cpu = f"{median(timing.cpu):.2f}"
+        yield name, *wall, *ratio, cpu, _peak(max(timing.largest), part.floor)
+
+
+def _per_entry(parts: Sequence[Part]) -> list[str]:
+    """A row for each command and kind of push, a column for each size."""
+    sizes = sorted({part.entries for part in parts})
+    rows: dict[str, dict[int, str]] = {}
+    for part in parts:
+        kind = part.title.partition(",")[0]
+        for timing in part.timings:
+            cost = median(timing.seconds) / part.entries * 1e6
+            rows.setdefault(f"{kind}: {timing.name}", {})[part.entries] = f"{cost:.1f}"
+    header = ("", *(f"{size:,} entries" for size in sizes))
+    return table(
+        header, [(name, *(cells.get(size, "") for size in sizes)) for name, cells in sorted(rows.items())]
+    )
+
+
+def _memory(part: Part) -> Iterator[tuple[str, ...]]:
+    for timing in part.timings:
+        together = f"{max(timing.together) / 1e6:.0f} MB"
+        yield timing.name, part.title, together, _peak(max(timing.largest), part.floor)
+
+
+def _peak(size: int, floor: int) -> str:
+    """A peak the kernel reported; one not above the runner's own is known as an upper bound only."""
+    return f"{'≤ ' if size <= floor else ''}{size / 1e6:.0f} MB"

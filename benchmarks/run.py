@@ -10,47 +10,82 @@ from types import FrameType
 from typing import NoReturn
 
 import mounts
-import trees
-from cases import CASES, Bench
+import plots
+from bench import Bench
+from cases import CASES
+from contenders import Tools
+from machine import machine
 from measure import BenchError, Skipped
-from pairs import Tools
-from report import Section, environment, markdown
+from report import markdown
+from results import Book, Result, begun
 
-REAL_FILES = 50_000
-SMALL_FILES = 20_000
+ROOT = Path(__file__).parents[1]
 ROUNDS = 5
-QUICK_FILES = 2_000
-QUICK_ROUNDS = 2
-# The source, two destinations at a time, and what control directories and changes take.
-COPIES = 3.5
+QUICK_ROUNDS = 1
+QUICK_SCALE = 0.001
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
-    """Run the cases asked for, print the report; 0 unless one of them failed."""
+    """Run the cases asked for, write results, plots and report; 0 unless a case failed."""
     options = _options()
-    for number in STOPPING:
-        signal.signal(number, _stop)
-    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    tools = Tools()
-    facts = environment(tools)
+    page = options.output / "benchmarks.md"
+    kept = options.output / "benchmarks" / "results.json"
     try:
-        with mounts.tmpfs() as (room, size):
-            _say("making the tree")
-            tree = _tree(options, room / "tree")
-            if tree.footprint * COPIES > size:
-                raise BenchError(f"memory has no room for {COPIES} copies of this tree: {tree}")
-            small_files = QUICK_FILES if options.quick else SMALL_FILES
-            bench = Bench(tools, tree, room, rounds, small_files)
-            sections = [_section(name, bench) for name in options.case or CASES]
+        if options.render_only:
+            book = Book.load(kept)
+        else:
+            mounts.apart()
+            for number in STOPPING:
+                signal.signal(number, _stop)
+            book = _measured(options, kept)
     except (BenchError, OSError) as error:
         _say(f"benchmark: {error}")
         return 1
-    text = markdown(facts, sections, rounds, smoke=options.quick)
-    print(text, end="")
-    if options.output:
-        options.output.write_text(text, encoding="utf-8")
-    return 1 if any(section.failed for section in sections) else 0
+    pictures = plots.draw(book, kept.parent)
+    page.write_text(markdown(book, pictures, page.parent), encoding="utf-8")
+    _say(f"report: {page}")
+    return 1 if any(result.failed for result in book.results.values()) else 0
+
+
+def _measured(options: argparse.Namespace, kept: Path) -> Book:
+    """The results of before, where they belong together with new ones, and the new ones."""
+    names = options.case or list(CASES)
+    tools = Tools()
+    book = _book(kept, options.scale, machine(tools))
+    minutes = sum(CASES[name].minutes for name in names) * options.scale * options.rounds / ROUNDS
+    _say(f"{len(names)} cases, about {max(1, round(minutes))} minutes on two idle cores")
+    with mounts.tmpfs() as (room, _):
+        bench = Bench(tools, room, options.rounds, options.scale, options.tree)
+        for name in names:
+            found = book.results | {name: _result(name, bench)}
+            book.results = {case: found[case] for case in CASES if case in found}
+            book.save(kept)
+    return book
+
+
+def _book(kept: Path, scale: float, here: dict[str, str]) -> Book:
+    if kept.exists():
+        book = Book.load(kept)
+        if (book.scale, book.machine) == (scale, here):
+            return book
+        _say(f"{kept}: of another machine, its programs or another scale; it begins anew")
+    return Book(scale, here)
+
+
+def _result(name: str, bench: Bench) -> Result:
+    """Run one case; what goes wrong in it is its result, and the others still get their turn."""
+    _say(f"{name}: {CASES[name].title}")
+    result = begun(bench.rounds, bench.tools.version("atomsync"))
+    try:
+        CASES[name].measure(bench, result)
+    except Skipped as reason:
+        result.skipped = str(reason)
+        _say(f"  skipped: {reason}")
+    except (BenchError, OSError) as error:
+        result.failed = str(error)
+        _say(f"  failed: {error}")
+    return result
 
 
 def _stop(received: int, frame: FrameType | None) -> NoReturn:
@@ -60,44 +95,33 @@ def _stop(received: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + received)
 
 
-def _section(name: str, bench: Bench) -> Section:
-    """Run one case; what goes wrong in it is its result, and the others still get their turn."""
-    case = CASES[name]
-    section = Section(case.title, case.target, case.limit)
-    _say(f"{name}: {case.title}")
-    try:
-        case.measure(bench, section)
-    except Skipped as reason:
-        section.notes.append(f"Skipped: {reason}.")
-    except (BenchError, OSError) as error:
-        section.failed = True
-        section.notes.append(f"Failed: {error}")
-        _say(f"  failed: {error}")
-    return section
-
-
-def _tree(options: argparse.Namespace, place: Path) -> trees.Tree:
-    """Make the source tree in memory: the one given, the synthetic one, or a real one of this machine."""
-    if options.tree:
-        trees.copy([options.tree.resolve()], place, None)
-        return trees.measured(place, "A tree chosen with --tree")
-    if options.quick:
-        trees.synthetic(place, QUICK_FILES, 16_384)
-        return trees.measured(place, "A synthetic tree")
-    trees.copy(trees.default_roots(), place, REAL_FILES)
-    return trees.measured(place, "A copy of the Python installation, filled up from /usr/share")
-
-
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Time atomsync against rsync, cp and rclone.")
-    parser.add_argument("--case", action="append", choices=CASES, help="only this case; may be repeated")
-    parser.add_argument("--rounds", type=_positive, help=f"rounds that count, default {ROUNDS}")
-    parser.add_argument("--tree", type=Path, metavar="DIR", help="push a copy of DIR, all of it")
-    parser.add_argument("--quick", action="store_true", help="a smoke test: small tree, two rounds")
-    parser.add_argument("--output", type=Path, metavar="FILE.md", help="also write the report to a file")
+    parser = argparse.ArgumentParser(description="Time atomsync against rsync, cp, rclone and unison.")
+    add = parser.add_argument
+    add("--case", action="append", choices=CASES, help="only this case; may be repeated")
+    add("--rounds", type=_positive, metavar="N", help=f"rounds that count, default {ROUNDS}")
+    add("--scale", type=_share, metavar="X", help="everything X times as large, X < 1; no target is judged")
+    add("--quick", action="store_true", help=f"a smoke test: --scale {QUICK_SCALE} --rounds {QUICK_ROUNDS}")
+    add("--tree", type=Path, metavar="DIR", help="push a copy of DIR where a real tree is pushed")
+    add(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where results go, default docs; build for a part or a test",
+    )
+    add(
+        "--render-only",
+        action="store_true",
+        help="only make report and plots again, of the results there are",
+    )
     options = parser.parse_args()
     if options.tree and not options.tree.is_dir():
         parser.error(f"--tree: {options.tree} is not a directory")
+    options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    options.scale = options.scale or (QUICK_SCALE if options.quick else 1.0)
+    # The page that is published holds the real thing only.
+    full = options.scale == 1 and not options.tree
+    options.output = options.output or ROOT / ("docs" if full else "build")
     return options
 
 
@@ -105,6 +129,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("at least 1")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError("more than 0, at most 1")
     return value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import stat
 import sys
@@ -13,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from measure import quietly
+
 CONTROL = ".atomsync"
-PER_DIRECTORY = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,14 @@ class Tree:
     bytes: int
 
     @property
+    def entries(self) -> int:
+        """Files, directories and links."""
+        return self.files + self.directories + self.links
+
+    @property
     def footprint(self) -> int:
-        """What a copy takes at most on a filesystem with pages of 4 KiB."""
-        return self.bytes + 4096 * (self.files + self.directories + self.links)
+        """What a copy takes at most, in bytes, on a filesystem with pages of 4 KiB."""
+        return self.bytes + 4096 * self.entries
 
     def __str__(self) -> str:
         return (
@@ -41,17 +46,27 @@ class Tree:
 
 
 def measured(path: Path, origin: str) -> Tree:
-    """Count what is at ``path``."""
+    """Count what is at ``path``; the control directory, too, if it is there."""
     files = directories = links = size = 0
-    for folder, _, names in os.walk(path):
+    folders = [os.fspath(path)]
+    while folders:
         directories += 1
-        for entry in os.scandir(folder):
-            if entry.is_symlink():
-                links += 1
-            elif entry.name in names:
-                files += 1
-                size += entry.stat().st_size
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    links += 1
+                elif entry.is_dir():
+                    folders.append(entry.path)
+                else:
+                    files += 1
+                    size += entry.stat().st_size
     return Tree(path, origin, files, directories, links, size)
+
+
+def made(kind: str, path: Path, count: int, size: int, origin: str) -> Tree:
+    """A synthetic tree of `made.KINDS` at ``path``, which is not there yet."""
+    quietly(sys.executable, str(Path(__file__).with_name("made.py")), kind, str(path), str(count), str(size))
+    return measured(path, origin)
 
 
 def default_roots() -> list[Path]:
@@ -76,18 +91,6 @@ def copy(roots: Sequence[Path], into: Path, limit: int | None) -> None:
             return
 
 
-def synthetic(path: Path, files: int, largest: int) -> None:
-    """``files`` files of up to ``largest`` bytes, a hundred in a directory; the same at each call."""
-    dice = random.Random(files)
-    for number in range(files):
-        folder = path / f"part-{number // PER_DIRECTORY:04}"
-        if number % PER_DIRECTORY == 0:
-            folder.mkdir(parents=True)
-            (folder / "first").symlink_to("file-000")
-        file = folder / f"file-{number % PER_DIRECTORY:03}"
-        file.write_bytes(dice.randbytes(dice.randint(largest // 4, largest)))
-
-
 def regular_files(path: Path) -> list[str]:
     """The regular files below ``path`` in a fixed order, the control directory left out.
 
@@ -108,6 +111,11 @@ def change(files: Sequence[str], generation: int) -> None:
         with open(file, "ab") as stream:
             stream.write(f"changed in generation {generation}\n".encode())
         os.utime(file, (moment, moment))
+
+
+def remove(*paths: Path) -> None:
+    """Remove trees; with rm, which is faster than we are."""
+    quietly("rm", "-rf", "--", *map(str, paths))
 
 
 def ctime_spread(path: Path) -> float:

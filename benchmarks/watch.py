@@ -10,9 +10,9 @@ from pathlib import Path
 
 import mounts
 import watch_followers
+from contenders import Tools
+from machine import environment
 from measure import BenchError, Skipped
-from pairs import Tools
-from report import environment
 from watch_bench import QUICK, Bench, Scale
 from watch_latency import in_memory, on_disk
 from watch_report import Part, markdown
@@ -32,7 +32,7 @@ def main() -> int:
     options = _options()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, frame: sys.exit(128 + received))
-    facts = [fact for fact in environment(Tools()) if fact[0] not in ("cp", "rclone")]
+    facts = [fact for fact in environment(Tools()) if fact[0] not in ("cp", "rclone", "unison")]
     facts += watch_followers.versions()
     parts: list[Part] = []
     try:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trees
-from cases import remove
 from measure import quietly
 from watch_followers import Atomsync, Follower, Loop, Lsyncd
 from watch_report import Part
@@ -50,7 +49,7 @@ class Bench:
         try:
             yield path
         finally:
-            remove(path)
+            trees.remove(path)
 
 
 @contextlib.contextmanager

@@ -29,7 +29,10 @@ def in_memory(bench: Bench) -> Iterator[Part]:
 
 def on_disk(bench: Bench) -> Iterator[Part]:
     """Latency where a flush costs something."""
-    with mounts.ext4(16 * mounts.GIB) as (disk, below), contenders(disk, bench.scale.files) as followers:
+    with (
+        mounts.disk("ext4", 16 * mounts.GIB) as (disk, below),
+        contenders(disk, bench.scale.files) as followers,
+    ):
         part = _latency(followers, bench.scale, "ext4")
         part.about += f" The ext4 is on a loop device over a sparse image on {below}."
         yield part

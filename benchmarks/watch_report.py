@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from report import table
+from tables import table
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from statistics import median
 
 import trees
 import watch_processes
-from cases import remove
 from measure import BenchError
 from watch_bench import PER_DIRECTORY, Bench, present
 from watch_followers import Atomsync, Follower, Loop, Lsyncd
@@ -44,7 +43,7 @@ def storm(bench: Bench) -> Iterator[Part]:
             for _ in range(1 if kind is Loop else bench.scale.storms):
                 runs.append(_storm(follower, count, part))
                 for path in (follower.source, follower.target, follower.room):
-                    remove(path)
+                    trees.remove(path)
             writer, seconds, cpu = (median(run[column] for run in runs) for column in range(3))
             low, high = min(run[1] for run in runs), max(run[1] for run in runs)
             bounded = "> " if high >= _BOUND_S else ""
