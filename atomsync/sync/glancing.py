@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from atomsync.sync.compare import Comparer
 
 WORTH_NAMES = 2_000
-"""So many names, and as many more are to be expected, earn a second process its start."""
+"""After so many names there are likely to be enough for a second process to earn its start."""
 _BATCH_NAMES, _BATCH_PAIRS = 800, 64  # some milliseconds of it
 _AHEAD = 2  # batches it has in hand, so that it need not wait for us
 _BEGIN, _WALK = "atomsync.tree.glance:begin", "atomsync.tree.glance:walk"
