@@ -21,6 +21,7 @@ from atomsync.fs.disk import Disk, Stat
 from atomsync.store.blocks import (
     CHUNK_BYTES,
     NO_CLONES,
+    copy,
     fill,
     hash_clone,
     is_sparse,
@@ -97,11 +98,18 @@ class Job(NamedTuple):
 
 
 def copy_file(
-    source: Source, slots: Cursor, job: Job, progress: Progress, former: Source | None = None
+    source: Source,
+    slots: Cursor,
+    job: Job,
+    progress: Progress,
+    former: Source | None = None,
+    *,
+    two: bool = False,
 ) -> str | None:
     """The digest of what was copied, or None if the source is not (or did not stay) as planned.
 
-    ``former``: the tree whose version of the file may serve as a base for the new one.
+    ``former``: the tree whose version of the file may serve as a base for the new one. ``two``: a second
+    thread may help with a large one.
     """
     path, location, entry = job
     disk = source.disk
@@ -129,13 +137,13 @@ def copy_file(
             if not sparse and entry.size <= CHUNK_BYTES:
                 digest = _transfer(*what)
             elif entry.size > CHUNK_BYTES and source.clones and source.clone(reading, target, writing):
-                digest = hash_clone(target, writing, entry.size, progress)
+                digest = hash_clone(target, writing, entry.size, progress, two=two)
             elif former is not None and former.clones and former.clone_path(path, target, writing):
-                digest = fill(*what, sparse=sparse)
+                digest = fill(*what, sparse=sparse, two=two)
             elif sparse:
-                digest = fill(*what, sparse=True)
+                digest = fill(*what, sparse=True, two=two)
             else:
-                digest = _transfer(*what)
+                digest = copy(*what, two=two)
             if digest is not None and _is(disk.fstat(reading), entry):
                 if entry.xattrs:
                     dress(target, at, slot, entry, path)
@@ -156,30 +164,15 @@ def copy_file(
 def _transfer(
     disk: Disk, reading: int, target: Disk, writing: int, size: int, path: str, progress: Progress
 ) -> str | None:
-    if size <= CHUNK_BYTES:
-        data = disk.pread(reading, size + 1, 0)
-        if len(data) != size:
-            return None
-        if size:
-            target.write(writing, data, 0)
-        if target.pread(writing, size + 1, 0) != data:
-            raise mismatch(path)
-        progress.advance(0, size)
-        return xxhash.xxh3_128_hexdigest(data)
-    hasher = xxhash.xxh3_128()
-    offset = 0
-    while offset < size:
-        data = disk.pread(reading, CHUNK_BYTES, offset)
-        if not data:
-            return None
-        target.write(writing, data, offset)
-        if target.pread(writing, len(data), offset) != data:
-            raise mismatch(path)
-        hasher.update(data)
-        offset += len(data)
-        progress.advance(0, len(data))
-        progress.check()
-    return hasher.hexdigest() if offset == size else None
+    data = disk.pread(reading, size + 1, 0)
+    if len(data) != size:
+        return None
+    if size:
+        target.write(writing, data, 0)
+    if target.pread(writing, size + 1, 0) != data:
+        raise mismatch(path)
+    progress.advance(0, size)
+    return xxhash.xxh3_128_hexdigest(data)
 
 
 def digest_file(

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from itertools import count
+from itertools import chain, count
 from typing import NamedTuple
 
 from atomsync.errors import AtomSyncError, DestinationLimit, cannot_stage
@@ -25,10 +25,10 @@ from atomsync.fs.cursor import Cursor
 from atomsync.plan.plan import Plan
 from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.abandoned import try_lock
-from atomsync.store.blocks import REBASED_MIN_BYTES
 from atomsync.store.content import Content, Linked, Shared, Spooled
 from atomsync.store.control import JOURNAL, PENDING, SLOTS, UNIT, Control
 from atomsync.store.copying import Job, Source, copy_file, link_file
+from atomsync.store.dealing import by_thread_or_process
 from atomsync.store.dressing import dress, take_default_acl
 from atomsync.store.drift import drifted
 from atomsync.store.grafts import Planted, finish_all, large_files, planted
@@ -36,6 +36,7 @@ from atomsync.store.kept import KeptObjects, version_gone
 from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
 from atomsync.store.progress import Progress
 from atomsync.store.removal import remove_tree
+from atomsync.store.streams import LARGE_BYTES
 from atomsync.store.versions import Kept
 from atomsync.store.waste import retire_as_waste
 from atomsync.tree.entry import DIR, FILE, LINK, PLAIN, Entry, is_closed, look, node_of, untouched
@@ -417,7 +418,7 @@ class Stage:
         job = (
             Job(kept.location, location, entry._replace(ino=now.ino, ctime_ns=now.ctime_ns)) if now else None
         )
-        digest = job and copy_file(Source(self.disk, slots.root, slots), self.cursor, job, progress)
+        digest = job and copy_file(Source(self.disk, slots.root, slots), self.cursor, job, progress, two=True)
         if not digest:
             raise version_gone([path])
         self.bytes_staged += entry.size
@@ -444,11 +445,14 @@ class Stage:
             return []
         assert source is not None, "a plan with files needs the source they come from"
         unstable = []
-        second = source.second(self.disk) if former is None and is_worth_it(jobs) else None
+        here, shared = by_thread_or_process(jobs) if former is None else (jobs, [])
+        second = source.second(self.disk) if is_worth_it(shared) else None
+        if second is None:
+            here, shared = jobs, []
+        outcomes = self._copy_here(here, source, progress, former)
         if second is not None:
-            outcomes = copy_in_two(jobs, source, self.cursor, self.unit, second, progress)
-        else:
-            outcomes = self._copy_here(jobs, source, progress, former)
+            two = copy_in_two(shared, source, self.cursor, self.unit, second, progress)
+            outcomes = chain(outcomes, two)
         for job, digest in outcomes:
             if digest is None:
                 unstable.append(job.path)
@@ -462,7 +466,7 @@ class Stage:
     ) -> Iterator[Outcome]:
         for job in jobs:
             progress.check()
-            yield job, copy_file(source, self.cursor, job, progress, former)
+            yield job, copy_file(source, self.cursor, job, progress, former, two=True)
             progress.advance(1)
 
 
@@ -478,7 +482,7 @@ def _no_links(error: OSError, path: str, first: str) -> AtomSyncError:
 
 def is_large(entry: Entry | None) -> bool:
     """Whether this is a file worth staging over a clone of another version."""
-    return entry is not None and entry.kind == FILE and entry.size >= REBASED_MIN_BYTES
+    return entry is not None and entry.kind == FILE and entry.size >= LARGE_BYTES
 
 
 def _still_fits(have: Staged, location: str, entry: Entry) -> bool:

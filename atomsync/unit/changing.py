@@ -130,7 +130,8 @@ class Changing(Looking):
                     )
                 slot = stage.new_slot()
                 source = Source(disk, parent)
-                digest = copy_file(source, stage.cursor, Job(base, slot, entry), self.session.progress)
+                job = Job(base, slot, entry)
+                digest = copy_file(source, stage.cursor, job, self.session.progress, two=True)
                 if digest is not None:
                     fresh = self._view.fresh(name, FILE, None, entry.size, like=entry)
                     wanted = fresh._replace(mtime_ns=entry.mtime_ns)
@@ -353,6 +354,7 @@ class Changing(Looking):
                 stage.cursor,
                 Job(path, slot, present._replace(uid=-1, gid=-1)),  # the plan says whose it will be
                 self.session.progress,
+                two=True,
             )
         if not digest:
             raise SourceUnstable(f"cannot change {shown(path)}", "it changed while it was copied")
