@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from atomsync.cli import planfile, records, render
+from atomsync.cli import render
 from atomsync.cli.options import PairCommand, output_options, pair_options, pattern_lines
 from atomsync.cli.say import say
 from atomsync.cli.signals import stopping
 from atomsync.errors import AfterFailed, Interrupted, UsageError
 from atomsync.store.progress import Counted
-from atomsync.sync.applying import plan_of
 from atomsync.sync.push import push
-from atomsync.sync.report import Report
 from atomsync.tree.filters import Filters
+
+if TYPE_CHECKING:
+    from atomsync.sync.report import Report
 
 
 @click.command(
@@ -62,10 +62,12 @@ def command(
       atomsync push --delete --exclude '*.tmp' photos/ /mnt/usb/photos
       atomsync push -n -v config/ /etc/myapp
     """
-    gc.disable()  # a push makes a tuple for each path and no cycles: looking for them costs 8 %
     if save_plan is not None and not dry_run:
         raise UsageError("cannot save the plan", "this push would carry it out", "Add -n.")
     if save_plan is not None:
+        from atomsync.cli import planfile
+        from atomsync.sync.applying import plan_of
+
         planfile.check(save_plan, src, dst)
     lines = pattern_lines(ctx.meta["patterns"])
     filters = Filters(lines, gitignore=gitignore)
@@ -114,6 +116,8 @@ def _tell(
     report: Report, left: Sequence[tuple[str, str]], *, verbose: int, quiet: bool, as_json: bool
 ) -> None:
     if as_json:
+        from atomsync.cli import records
+
         for line in records.push(report, verbose=verbose > 0, left=left):
             click.echo(line)
         return

@@ -15,9 +15,9 @@ import contextlib
 import json
 import os
 import select
-import subprocess
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from atomsync import errors
 from atomsync.fs.cursor import Cursor
@@ -26,6 +26,9 @@ from atomsync.store.copying import Job, Source, copy_file
 from atomsync.store.progress import Progress
 from atomsync.store.removal import remove_tree
 from atomsync.store.wire import read_message, write_message
+
+if TYPE_CHECKING:
+    import subprocess
 
 WORTH_FILES, WORTH_BYTES = 1_000, 256 << 20
 _CHUNK_FILES, _CHUNK_BYTES = 128, 16 << 20
@@ -79,6 +82,8 @@ class _Helper:
     """The helper process as seen from here. ``outstanding`` are the chunks it has not answered yet."""
 
     def __init__(self, source: int, slots: int, lock: int) -> None:
+        import subprocess
+
         self.outstanding: list[list[Job]] = []
         self.alive = True
         arguments = [json.dumps([path for path in sys.path if path]), str(source), str(slots)]

@@ -12,6 +12,7 @@ import contextlib
 import os
 import time
 from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 from atomsync.errors import RootError, UsageError, from_oserror, reported
 from atomsync.fs.disk import Disk
@@ -24,7 +25,6 @@ from atomsync.store.control import HISTORY, JOURNAL, MANIFEST, PENDING, PREPARED
 from atomsync.store.history import read_journal, units
 from atomsync.store.kept import check_read, journals
 from atomsync.store.lock import waiting
-from atomsync.store.naming import unit_named
 from atomsync.store.options import Options
 from atomsync.store.prepared import Held, PreparedUnit, check_prepared, discard_prepared, some_are_undecided
 from atomsync.store.progress import Progress
@@ -32,9 +32,11 @@ from atomsync.store.recovery import CLEAN, Recovery, recover
 from atomsync.store.retention import Collected, Usage, prune, usage
 from atomsync.store.session import Session
 from atomsync.store.status import FORGOTTEN, NOTHING, Status, coordinators_of, fate_of, status_of
-from atomsync.store.telling import PastChange, PastUnit, changes_told, told
 from atomsync.store.unit_id import is_unit_id
 from atomsync.tree.path import shown
+
+if TYPE_CHECKING:
+    from atomsync.store.telling import PastChange, PastUnit
 
 _TRIES = 100  # to open a destination that others make and, for want of a unit, unmake at the same time
 
@@ -262,6 +264,8 @@ class BaseStore:
 
     def history(self) -> tuple[PastUnit, ...]:
         """The finished units that are kept, the last one first. Only looks."""
+        from atomsync.store.telling import told
+
         with self.looking() as control:
             if control is None:
                 return ()
@@ -273,6 +277,9 @@ class BaseStore:
     ) -> Iterator[tuple[PastUnit, Iterator[PastChange]]]:
         """A finished unit, and what it changed, by path; with ``contents`` to compare. Only looks. Raises
         UsageError if there is none of that name, JournalError if its journal cannot be read."""
+        from atomsync.store.naming import unit_named
+        from atomsync.store.telling import changes_told, told
+
         with self.looking() as control:
             unit_id = unit_named(unit, units(control) if control is not None else [])
             assert control is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from atomsync.errors import AccessError, GuardTripped, SourceUnstable
 from atomsync.plan.guards import check_displaced, check_losses, check_mounted
@@ -17,7 +17,6 @@ from atomsync.store.copying import Source, digest_of, is_unchanged
 from atomsync.store.progress import Progress
 from atomsync.sync.compare import Comparer, Comparison, Rules
 from atomsync.sync.drift import KEEP, Drifted, Reckoned, reckoned
-from atomsync.sync.look import Look, LookComparer
 from atomsync.sync.phases import Phases
 from atomsync.sync.safety import Safety
 from atomsync.sync.touch import touch
@@ -26,6 +25,9 @@ from atomsync.tree.filters import Filters
 from atomsync.tree.path import parent_of, shown
 from atomsync.tree.racy import COARSE_TICK_NS, TICK_NS, may_be_racy
 from atomsync.unit.work import UnitOfWork
+
+if TYPE_CHECKING:
+    from atomsync.sync.look import Look, LookComparer
 
 FAIL = "fail"  # the other way is "skip"
 _TRIES = 4
@@ -80,7 +82,7 @@ def settle_look(
     phases: Phases,
     heard: Callable[[Comparison], Heard],
     safety: Safety,
-    comparer: Callable[..., LookComparer] = LookComparer,
+    comparer: Callable[..., LookComparer] | None = None,
 ) -> Settled:
     """Where ``look`` says, for a caller who hears of whatever changes meanwhile.
 
@@ -114,7 +116,7 @@ class _Rounds:
         origin: Source,
         phases: Phases,
         safety: Safety,
-        comparer: Callable[..., LookComparer] = LookComparer,
+        comparer: Callable[..., LookComparer] | None = None,
     ) -> None:
         self._unit, self._origin, self._phases, self._safety = unit, origin, phases, safety
         self._comparer = comparer
@@ -166,7 +168,9 @@ class _Rounds:
             found = Comparer(*both, rules, racy, now_ns, self._phases).run()
         else:
             origin.cursor.close()  # it may stand where something else is by now
-            comparer = self._comparer(*both, rules, racy, now_ns, self._phases)
+            from atomsync.sync.look import LookComparer
+
+            comparer = (self._comparer or LookComparer)(*both, rules, racy, now_ns, self._phases)
             found = comparer.compare(look)
             if comparer.links is not None and comparer.links.members:  # its other names may be anywhere
                 origin.cursor.close()
