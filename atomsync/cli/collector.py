@@ -1,7 +1,7 @@
 """How often Python's collector looks for cycles, in a process of our own; the library leaves it alone.
 
-A command makes a tuple for each path and hardly a cycle. To look for those at the usual pace costs a large push
-a tenth of its time; not to look at all could cost memory without a bound, so it is done now and then.
+A command makes a tuple for each path and hardly a cycle. To look for those at the usual pace costs a large
+push a tenth of its time; not to look at all could cost memory without a bound, so it is done now and then.
 """
 
 from __future__ import annotations

@@ -60,7 +60,15 @@ def _what(entry: Entry) -> str:
 
 
 def summary(report: Report, *, phases: bool = False) -> str:
-    """The last line of a push."""
+    """The end of a push: a line, and with ``phases`` one more."""
+    text = _outcome(report)
+    if phases and report.receipt is not None:
+        spent = " · ".join(f"{name} {ms:.0f}" for name, ms in report.phases_ms.items())
+        text += f"\nphases in ms: {spent}"
+    return text
+
+
+def _outcome(report: Report) -> str:
     receipt = report.receipt
     if receipt is None:
         created, updated, removed = tally(report.changes)
@@ -72,15 +80,11 @@ def summary(report: Report, *, phases: bool = False) -> str:
         )
     if not receipt.unit_id:
         return f"nothing to do: {report.unchanged:,} unchanged · {report.seconds:.2f} s"
-    text = (
+    return (
         f"created {receipt.created:,} · updated {receipt.updated:,} · removed {receipt.removed:,}"
         f" · unchanged {report.unchanged:,} · {size(receipt.bytes)} in {report.seconds:.2f} s"
         f" · mixed window {receipt.window_ms:.1f} ms · unit {receipt.unit_id}"
     )
-    if phases:
-        spent = " · ".join(f"{name} {ms:.0f}" for name, ms in report.phases_ms.items())
-        text = f"phases in ms: {spent}\n{text}"
-    return text
 
 
 def notices(report: Report) -> Iterator[str]:
