@@ -23,7 +23,7 @@ render_progress       how far an operation is
 help                  sections of options, the nearest word for a misspelt one
 say                   lines in colours
 records               what a program reads (``--json``); of the history records_history
-bar                   the progress bar on a terminal
+bar                   the progress bar on a terminal; how much longer it takes is reckoned in estimate
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ def command(file: str, *, verbose: int, quiet: bool, as_json: bool, **hooks: Any
       atomsync apply monday.plan
     """
     plan = planfile.read(file)
-    with stopping(progress_of(bar=not (quiet or as_json), curious=verbose > 1)) as progress:
+    where = plan.destination, str(plan.options["durability"])
+    with stopping(progress_of(bar=not (quiet or as_json), curious=verbose > 1, where=where)) as progress:
         report = with_report(apply, plan, progress=progress, **hooks)
     return carried_out(report, progress, verbose=verbose, quiet=quiet, as_json=as_json)

@@ -71,7 +71,8 @@ def command(
         planfile.check(save_plan, src, dst)
     lines = pattern_lines(ctx.meta["patterns"])
     filters = Filters(lines, gitignore=gitignore)
-    with stopping(progress_of(bar=not (quiet or as_json), curious=verbose > 1)) as progress:
+    where = dst, str(options["durability"])
+    with stopping(progress_of(bar=not (quiet or as_json), curious=verbose > 1, where=where)) as progress:
         report = with_report(push, src, dst, dry_run=dry_run, filters=filters, progress=progress, **options)
     if save_plan is not None:
         planfile.write(save_plan, plan_of(report, src, dst, lines, gitignore=gitignore, options=ctx.params))
@@ -131,10 +132,11 @@ def _tell(
     say(render.summary(report, phases=verbose > 0))
 
 
-def progress_of(*, bar: bool, curious: bool = False) -> Counted:
-    """A bar, if one is wanted and somebody is there to see it; either way it can be asked (``signals``)."""
+def progress_of(*, bar: bool, curious: bool = False, where: tuple[str, str] | None = None) -> Counted:
+    """A bar, if one is wanted and somebody is there to see it; either way it can be asked (``signals``).
+    ``where``: the destination of a unit and its durability, so that barriers can be reckoned with."""
     if bar and sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        from atomsync.cli.bar import BarProgress  # rich costs 50 ms, and only a terminal has a bar
+        from atomsync.cli.bar import BarProgress, has_barriers  # rich costs 50 ms
 
-        return BarProgress(curious=curious)
+        return BarProgress(curious=curious, durable=where is None or has_barriers(*where))
     return Counted(curious=curious)
