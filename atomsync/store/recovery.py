@@ -21,12 +21,11 @@ from atomsync.store.journal import Journal
 from atomsync.store.letting_go import let_go
 from atomsync.store.options import FULL
 from atomsync.store.prepared import Resolver, Settled, settle_prepared
-from atomsync.store.preview import remove_view
 from atomsync.store.removal import remove_tree
 from atomsync.store.retention import empty_retired
 from atomsync.store.seal import look_at
 from atomsync.store.undo import roll_back
-from atomsync.store.waste import retire_as_waste
+from atomsync.store.waste import remove_view, retire_as_waste
 from atomsync.tree.entry import same_object
 from atomsync.tree.path import shown
 

@@ -31,11 +31,11 @@ from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, Recovery, recover
 from atomsync.store.retention import Collected, Usage, prune, usage
 from atomsync.store.session import Session
-from atomsync.store.status import FORGOTTEN, NOTHING, Status, coordinators_of, fate_of, status_of
 from atomsync.store.unit_id import is_unit_id
 from atomsync.tree.path import shown
 
 if TYPE_CHECKING:
+    from atomsync.store.status import Status
     from atomsync.store.telling import PastChange, PastUnit
 
 _TRIES = 100  # to open a destination that others make and, for want of a unit, unmake at the same time
@@ -185,6 +185,8 @@ class BaseStore:
 
     def coordinators(self) -> frozenset[str]:
         """Of the prepared units that are committed, as far as the history goes. Only looks."""
+        from atomsync.store.status import coordinators_of
+
         control = self._existing()
         if control is None:
             return frozenset()
@@ -206,6 +208,8 @@ class BaseStore:
     def fate(self, unit_id: str) -> str:
         """What became of a unit that was prepared: RESTING, COMMITTED or ROLLED_BACK; FORGOTTEN if it is so
         old that the history cannot tell any more. Only looks."""
+        from atomsync.store.status import FORGOTTEN, fate_of
+
         control = self._existing()
         if control is None:
             return FORGOTTEN
@@ -252,6 +256,8 @@ class BaseStore:
 
     def status(self) -> Status:
         """How the store stands. Changes nothing, takes no lock for longer than a look."""
+        from atomsync.store.status import NOTHING, status_of
+
         control = self._existing()
         if control is None:
             return NOTHING
