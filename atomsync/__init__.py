@@ -4,10 +4,12 @@ The front door. Names are loaded when first used, so that ``atomsync --version``
 process of a large push do not pay for what they do not need.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+TYPE_CHECKING = False  # typing's own costs as much as all the rest of ``--version``
 if TYPE_CHECKING:
+    from typing import Any
+
     from atomsync.errors import AtomSyncError
     from atomsync.store.commit import Receipt
     from atomsync.store.prepared import PreparedUnit
@@ -63,4 +65,6 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'atomsync' has no attribute {name!r}")
+    import importlib
+
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -9,12 +9,12 @@ import importlib
 import io
 import os
 import sys
+import threading
 from typing import NoReturn
 
 import click
 
-from atomsync.cli import records, render
-from atomsync.cli.completion import completing_places
+from atomsync import __version__
 from atomsync.cli.help import complaint, did_you_mean
 from atomsync.cli.options import Told
 from atomsync.cli.say import say
@@ -55,7 +55,11 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"atomsync.cli.{cmd_name}")
         command: click.Command = module.command
-        return completing_places(command) if ctx.resilient_parsing else command
+        if ctx.resilient_parsing:  # somebody completes a word
+            from atomsync.cli.completion import completing_places
+
+            return completing_places(command)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -73,7 +77,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(package_name="atomsync", message="atomsync %(version)s")
+@click.version_option(__version__, message="atomsync %(version)s")
 def group() -> None:
     """Make a directory follow another in whole batches.
 
@@ -95,7 +99,21 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter shows its number
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(run(sys.argv[1:]))
+    _leave(run(sys.argv[1:]))
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process. All is closed and said by now, so nothing need be taken apart piece by piece: that
+    takes as long as a small push itself."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except (OSError, ValueError):  # what cannot be said is Python's to complain of
+        sys.exit(status)
+    if threading.active_count() > 1:
+        sys.exit(status)
+    os._exit(status)
 
 
 def run(arguments: list[str]) -> int:
@@ -140,7 +158,11 @@ def run(arguments: list[str]) -> int:
 
 def _failed(error: AtomSyncError, told: Told) -> int:
     if told.as_json:
+        from atomsync.cli import records
+
         click.echo(records.failure(error))
     else:
+        from atomsync.cli import render
+
         say(render.failure(error), err=True)
     return error.exit_status

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any
 
 import click
@@ -33,8 +32,8 @@ def command(file: str, *, verbose: int, quiet: bool, as_json: bool, **hooks: Any
       atomsync push -n --delete --save-plan monday.plan site/ /srv/www
       atomsync apply monday.plan
     """
-    gc.disable()  # as in push
     plan = planfile.read(file)
-    with stopping(progress_of(bar=not (quiet or as_json), curious=verbose > 1)) as progress:
+    where = plan.destination, str(plan.options["durability"])
+    with stopping(progress_of(bar=not (quiet or as_json), curious=verbose > 1, where=where)) as progress:
         report = with_report(apply, plan, progress=progress, **hooks)
     return carried_out(report, progress, verbose=verbose, quiet=quiet, as_json=as_json)

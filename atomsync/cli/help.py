@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import click
 
 OUTPUT = "Output"
-_NOT_ONE_OF = re.compile(r"'(?P<given>.*)' is not one of ")
+_NOT_ONE_OF = r"'(?P<given>.*)' is not one of "
 
 
 class SectionedCommand(click.Command):
@@ -53,6 +52,8 @@ def _params(command: Any) -> list[Any]:
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """A question to append to a message, "" if no word is near."""
+    import difflib
+
     near = difflib.get_close_matches(word, list(words), n=2, cutoff=0.5)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
@@ -69,7 +70,7 @@ def _nearest_choice(error: click.ClickException) -> str:
     """The question for a value that is none of an option's choices."""
     if not (isinstance(error, click.BadParameter) and error.param is not None):
         return ""
-    found = _NOT_ONE_OF.match(error.message)
+    found = re.match(_NOT_ONE_OF, error.message)
     if found is None or not isinstance(error.param.type, click.Choice):
         return ""
     return did_you_mean(found["given"], map(str, error.param.type.choices))

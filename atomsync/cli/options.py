@@ -30,9 +30,11 @@ class PairCommand(SectionedCommand):
     """Remembers in which order the pattern options stood: the last match decides."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        values, _, order = self.make_parser(ctx).parse_args(list(args))
-        given = {name: iter(values.get(name) or ()) for name in PATTERNS}
-        ctx.meta["patterns"] = [(str(p.name), next(given[str(p.name)])) for p in order if p.name in given]
+        ctx.meta["patterns"] = []
+        if any(arg.startswith(("--exclude", "--include")) for arg in args):
+            values, _, order = self.make_parser(ctx).parse_args(list(args))
+            given = {name: iter(values.get(name) or ()) for name in PATTERNS}
+            ctx.meta["patterns"] = [(str(p.name), next(given[str(p.name)])) for p in order if p.name in given]
         return super().parse_args(ctx, args)
 
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from atomsync.cli import planfile, records, render
+from atomsync.cli import render
 from atomsync.cli.options import PairCommand, output_options, pair_options, pattern_lines
 from atomsync.cli.say import say
 from atomsync.cli.signals import stopping
 from atomsync.errors import AfterFailed, Interrupted, UsageError
 from atomsync.store.progress import Counted
-from atomsync.sync.applying import plan_of
 from atomsync.sync.push import push
-from atomsync.sync.report import Report
 from atomsync.tree.filters import Filters
+
+if TYPE_CHECKING:
+    from atomsync.sync.report import Report
 
 
 @click.command(
@@ -62,14 +62,17 @@ def command(
       atomsync push --delete --exclude '*.tmp' photos/ /mnt/usb/photos
       atomsync push -n -v config/ /etc/myapp
     """
-    gc.disable()  # a push makes a tuple for each path and no cycles: looking for them costs 8 %
     if save_plan is not None and not dry_run:
         raise UsageError("cannot save the plan", "this push would carry it out", "Add -n.")
     if save_plan is not None:
+        from atomsync.cli import planfile
+        from atomsync.sync.applying import plan_of
+
         planfile.check(save_plan, src, dst)
     lines = pattern_lines(ctx.meta["patterns"])
     filters = Filters(lines, gitignore=gitignore)
-    with stopping(progress_of(bar=not (quiet or as_json), curious=verbose > 1)) as progress:
+    where = dst, str(options["durability"])
+    with stopping(progress_of(bar=not (quiet or as_json), curious=verbose > 1, where=where)) as progress:
         report = with_report(push, src, dst, dry_run=dry_run, filters=filters, progress=progress, **options)
     if save_plan is not None:
         planfile.write(save_plan, plan_of(report, src, dst, lines, gitignore=gitignore, options=ctx.params))
@@ -114,6 +117,8 @@ def _tell(
     report: Report, left: Sequence[tuple[str, str]], *, verbose: int, quiet: bool, as_json: bool
 ) -> None:
     if as_json:
+        from atomsync.cli import records
+
         for line in records.push(report, verbose=verbose > 0, left=left):
             click.echo(line)
         return
@@ -127,10 +132,11 @@ def _tell(
     say(render.summary(report, phases=verbose > 0))
 
 
-def progress_of(*, bar: bool, curious: bool = False) -> Counted:
-    """A bar, if one is wanted and somebody is there to see it; either way it can be asked (``signals``)."""
+def progress_of(*, bar: bool, curious: bool = False, where: tuple[str, str] | None = None) -> Counted:
+    """A bar, if one is wanted and somebody is there to see it; either way it can be asked (``signals``).
+    ``where``: the destination of a unit and its durability, so that barriers can be reckoned with."""
     if bar and sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        from atomsync.cli.bar import BarProgress  # rich costs 50 ms, and only a terminal has a bar
+        from atomsync.cli.bar import BarProgress, has_barriers  # rich costs 50 ms
 
-        return BarProgress(curious=curious)
+        return BarProgress(curious=curious, durable=where is None or has_barriers(*where))
     return Counted(curious=curious)

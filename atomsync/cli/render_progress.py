@@ -14,6 +14,17 @@ def amount(done: Done) -> str:
     return f"{done.files:,} files" if done.files else ""
 
 
+def left(seconds: float | None) -> str:
+    """How much longer, as coarsely as an estimate deserves."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"about {max(seconds, 1):.0f} s left"
+    if seconds < 3600:
+        return f"about {seconds / 60:.0f} min left"
+    return f"about {seconds / 3600:.1f} h left"
+
+
 def line(done: Done) -> str:
     """For a signal: the phase, what is done of it, and the time."""
     told = [done.phase]

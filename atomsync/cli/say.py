@@ -35,7 +35,7 @@ _COLOURS = {
 }
 _WORDS = "|".join(map(re.escape, _COLOURS))
 _STAMP = r"(?:\d\d:\d\d:\d\d (?:[^ ]+: )?)?"  # which a watch puts before a line
-_LINE = re.compile(rf"(?P<stamp>{_STAMP})(?P<word>{_WORDS})")
+_LINE = rf"(?P<stamp>{_STAMP})(?P<word>{_WORDS})"
 
 
 def say(line: str, *, err: bool = False) -> None:
@@ -45,7 +45,7 @@ def say(line: str, *, err: bool = False) -> None:
 
 def painted(line: str) -> str:
     """``line`` with its first word in its colour, if it has one."""
-    found = _LINE.match(line)
+    found = re.match(_LINE, line)
     if found is None:
         return line
     word = found["word"]

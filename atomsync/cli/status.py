@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from atomsync.cli import records, render
+from atomsync.cli import records, render, render_watch
 from atomsync.cli.options import json_option, state_dir_option
 from atomsync.daemon.client import ask
 from atomsync.errors import AccessError, AtomSyncError, NotWatched, RootError, TimedOut
@@ -45,7 +45,7 @@ def command(dst: str, *, state_dir: str | None, as_json: bool) -> int:
         return 0
     for line in render.status(found) if found else [trouble]:
         click.echo(line)
-    for line in render.watched(watched) if watched else ():
+    for line in render_watch.watched(watched) if watched else ():
         click.echo(line)
     return 0
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import click
 from click.core import ParameterSource
 
-from atomsync.cli import records, render
+from atomsync.cli import collector, records, render_watch
 from atomsync.cli.config import PROCESS, pair_of, read
 from atomsync.cli.options import PairCommand, output_options, pair_options, pattern_lines
 from atomsync.cli.quantities import address, batch, duration, interval
@@ -115,6 +115,7 @@ def command(
       atomsync watch --config /etc/atomsync.toml --metrics 9184
       atomsync status /srv/www
     """
+    collector.as_usual()
     with _Teller(verbose=verbose, quiet=quiet, as_json=as_json, named=config is not None) as teller:
         if config is None:
             if src is None or dst is None:
@@ -178,7 +179,7 @@ class _Teller:
         stamp = time.strftime("%H:%M:%S ")
         if pair is not None and self._named:
             stamp += f"{shown(pair.destination)}: "
-        for text, urgent in render.watch(event, fields, verbose=self._verbose):
+        for text, urgent in render_watch.watch(event, fields, verbose=self._verbose):
             if urgent or not self._quiet:
                 yield stamp + text, urgent
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from atomsync.store.barrier import FULL
-from atomsync.store.options import KEEP_UNITS
-from atomsync.store.seal import READBACK
+from atomsync.store.options import FULL, KEEP_UNITS, READBACK
 from atomsync.sync.drift import OVERWRITE
 from atomsync.sync.hooks import TIMEOUT_S, Hooks
 from atomsync.sync.settle import FAIL

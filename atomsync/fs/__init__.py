@@ -14,5 +14,6 @@ features      what else it can do, and what a sync costs there
 folding       which names it takes for one and the same
 identity      a directory, known again
 roots         whether an operator's own path leads to a directory
+meter         how long a thread has waited for barriers, and read back
 mounts        which paths below a directory are mount points
 """

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import unicodedata
 from typing import NamedTuple
 
 from atomsync.fs.disk import Disk
@@ -20,7 +19,7 @@ NONE, ASCII, SIMPLE, FULL = range(4)
 _CASES = ((ASCII, "a", "A"), (SIMPLE, "\u0434", "\u0414"), (FULL, "stra\u00dfe", "strasse"))
 _COMPOSED, _DECOMPOSED = "caf\u00e9", "cafe\u0301"
 _WITH_IGNORABLE = "soft\u00adhyphen"  # what is not to be seen in a name: default ignorable code points
-_IGNORABLE = re.compile(
+_IGNORABLE = (
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
@@ -61,10 +60,12 @@ class Folding(NamedTuple):
         if self.form or self.case == FULL:
             if any("\ud800" <= letter <= "\udfff" for letter in name):
                 return name  # no UTF-8: such names are compared byte by byte
-            name = unicodedata.normalize("NFD", name) if self.form else name
+            from unicodedata import normalize
+
+            name = normalize("NFD", name) if self.form else name
             name = name.casefold() if self.case == FULL else name
-            name = unicodedata.normalize("NFD", name) if self.form else name
-        return _IGNORABLE.sub("", name) or name if self.ignorable else name
+            name = normalize("NFD", name) if self.form else name
+        return re.sub(_IGNORABLE, "", name) or name if self.ignorable else name
 
 
 _EXACT = Folding()

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 _TABLE = "/proc/self/mountinfo"
-_OCTAL = re.compile(r"\\([0-7]{3})")
+_OCTAL = r"\\([0-7]{3})"
 
 
 class Mount(NamedTuple):
@@ -84,4 +84,4 @@ def _mount(line: str) -> Mount:
 
 
 def _plain(text: str) -> str:
-    return _OCTAL.sub(lambda m: chr(int(m[1], 8)), text) if "\\" in text else text
+    return re.sub(_OCTAL, lambda m: chr(int(m[1], 8)), text) if "\\" in text else text

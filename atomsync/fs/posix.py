@@ -16,8 +16,10 @@ import stat as stat_module
 import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from time import perf_counter_ns
 
 from atomsync.fs.disk import Space, Stat
+from atomsync.fs.meter import METER
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -261,13 +263,21 @@ class PosixDisk:
 
     # -- durability and exclusion
     def fsync(self, fd: int) -> None:
-        if sys.platform == "darwin":  # fsync(2) there leaves the drive's own cache unflushed
-            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
-        else:
-            os.fsync(fd)
+        began = perf_counter_ns()
+        try:
+            if sys.platform == "darwin":  # fsync(2) there leaves the drive's own cache unflushed
+                fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+            else:
+                os.fsync(fd)
+        finally:
+            METER.barriers_ns += perf_counter_ns() - began
 
     def syncfs(self, fd: int) -> None:
-        _call("syncfs", fd)
+        began = perf_counter_ns()
+        try:
+            _call("syncfs", fd)
+        finally:
+            METER.barriers_ns += perf_counter_ns() - began
 
     def syncfs_trusted(self, fd: int) -> bool:
         if sys.platform != "linux" or _kernel() < (5, 8):  # older ones hide write errors

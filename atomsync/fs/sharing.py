@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from atomsync.fs.second import Second, Task
+if TYPE_CHECKING:
+    from atomsync.fs.second import Second, Task
 
 _AHEAD = 2  # portions it has in hand, so that it need not wait for us
 

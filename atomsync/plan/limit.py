@@ -9,7 +9,7 @@ from typing import NamedTuple
 from atomsync.errors import UsageError
 from atomsync.tree.path import shown
 
-_TEXT = re.compile(r"(\d{1,18})|(\d+(?:\.\d+)?)\s*%")
+_TEXT = r"(\d{1,18})|(\d+(?:\.\d+)?)\s*%"
 
 
 class Limit(NamedTuple):
@@ -35,7 +35,7 @@ def limit_of(given: int | str | None) -> Limit:
     """From ``100`` (entries), ``"20%"`` or None (the default). Raises UsageError."""
     if given is None:
         return DEFAULT
-    found = None if isinstance(given, bool) else _TEXT.fullmatch(str(given).strip())
+    found = None if isinstance(given, bool) else re.fullmatch(_TEXT, str(given).strip())
     if found is None or (found[2] and not float(found[2]) <= 100):
         raise UsageError(
             f"cannot use {shown(str(given))!r} as the most to remove",

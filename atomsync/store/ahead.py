@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from atomsync.fs.second import Second
     from atomsync.fs.second_main import Context
 
-WORTH_NAMES = 1_000
 _PORTION_NAMES = 5_000
 _PUT, _COMMIT = "atomsync.store.ahead:put_there", "atomsync.store.ahead:commit_there"
 

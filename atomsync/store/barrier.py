@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.control import PENDING, PREPARED, Control
+from atomsync.store.options import NONE
 from atomsync.tree.entry import DIR, FILE, LINK, OTHER, look_deep, same_object
 from atomsync.tree.path import parent_of
 
-FULL, NONE = "full", "none"
 _SMALL_UNIT_MAX = 8
 _UNOPENED = {LINK, OTHER}  # a symbolic link cannot be, and opening a device may do anything
 

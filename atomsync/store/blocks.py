@@ -17,9 +17,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from itertools import groupby
+from time import perf_counter_ns
 
 from atomsync.errors import DigestMismatch
 from atomsync.fs.disk import Disk, Stat
+from atomsync.fs.meter import METER
 from atomsync.store.progress import Progress
 from atomsync.store.streams import PIECE_BYTES, stream
 from atomsync.tree.path import shown
@@ -59,8 +61,10 @@ def copy(
 
     def put(offset: int, piece: bytes) -> None:
         target.write(writing, piece, offset)
+        began = perf_counter_ns()
         if target.pread(writing, len(piece), offset) != piece:
             raise mismatch(path)
+        METER.readback_ns += perf_counter_ns() - began
 
     return stream(disk, reading, size, target, progress, put, two=two)
 

@@ -16,12 +16,13 @@ from atomsync.errors import AtomSyncError, Drift, InDoubt, from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.plan.change import Change
 from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
-from atomsync.store.barrier import NONE, swaps_are_durable
+from atomsync.store.barrier import swaps_are_durable
 from atomsync.store.control import JOURNAL, UNIT, Control
 from atomsync.store.decision import ABORT, write_decision
 from atomsync.store.dressing import attributes_of, change_attributes
 from atomsync.store.drift import drifted
 from atomsync.store.opening import make_writable, restore_modes
+from atomsync.store.options import NONE
 from atomsync.store.seal import SealedUnit, check_content, look_at
 from atomsync.store.staging import Stage
 from atomsync.store.undo import roll_back, same_subtree, set_seen

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Callable
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, NamedTuple
 
 import xxhash
@@ -18,6 +19,7 @@ import xxhash
 from atomsync.errors import cannot_stage, from_oserror
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk, Stat
+from atomsync.fs.meter import METER
 from atomsync.store.blocks import (
     CHUNK_BYTES,
     NO_CLONES,
@@ -169,8 +171,10 @@ def _transfer(
         return None
     if size:
         target.write(writing, data, 0)
+    began = perf_counter_ns()
     if target.pread(writing, size + 1, 0) != data:
         raise mismatch(path)
+    METER.readback_ns += perf_counter_ns() - began
     progress.advance(0, size)
     return xxhash.xxh3_128_hexdigest(data)
 
@@ -185,6 +189,7 @@ def digest_file(
 ) -> tuple[str, int]:
     """``(digest, size)`` of an open file; with ``media``, of what the medium holds, where it can be asked.
     ``check`` is called now and then, ``told`` with the number of bytes that were read; both may raise."""
+    began = perf_counter_ns()
     if media:
         disk.drop_cache(fd)
     hasher = xxhash.xxh3_128()
@@ -196,6 +201,8 @@ def digest_file(
             check()
         if told is not None:
             told(len(data))
+    if media:
+        METER.readback_ns += perf_counter_ns() - began
     return hasher.hexdigest(), offset
 
 

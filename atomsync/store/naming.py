@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from atomsync.errors import UsageError
 from atomsync.tree.path import shown
 
-_BACK = re.compile(r"@(?:~(\d{1,9}))?", re.ASCII)
+_BACK = r"@(?:~([0-9]{1,9}))?"
 _HINT = "Those there are: atomsync log DST, or store.history()."
 
 
@@ -17,7 +17,7 @@ def unit_named(word: str, known: Sequence[str]) -> str:
     the one before it. Raises UsageError if there is none, or more than one."""
     if not known:
         raise UsageError("cannot find a unit", "the history is empty", "A push or another unit makes one.")
-    back = _BACK.fullmatch(word)
+    back = re.fullmatch(_BACK, word)
     if back:
         steps = int(back[1] or 0)
         if steps >= len(known):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from atomsync.store.barrier import FULL
-from atomsync.store.prepared import Resolver
-from atomsync.store.seal import READBACK
+if TYPE_CHECKING:
+    from atomsync.store.prepared import Resolver
 
+FULL, NONE = "full", "none"  # durability
+READBACK, MEDIA = "readback", "media"  # verify
 KEEP_UNITS = 5
 
 

@@ -9,11 +9,13 @@ are staged only for who takes that look. What is not plain is left to ``copy_fil
 from __future__ import annotations
 
 import contextlib
+from time import perf_counter_ns
 
 import xxhash
 
 from atomsync.errors import AtomSyncError, cannot_stage
 from atomsync.fs.cursor import Cursor
+from atomsync.fs.meter import METER
 from atomsync.store.blocks import mismatch
 from atomsync.store.copying import Job, Source, copy_file
 from atomsync.store.progress import Progress
@@ -137,8 +139,10 @@ class _Bed:
         try:
             if data:
                 target.write(writing, data, 0)
+            began = perf_counter_ns()
             if target.pread(writing, len(data) + 1, 0) != data:
                 raise mismatch(joined(self.path, name))
+            METER.readback_ns += perf_counter_ns() - began
             if self.given is None:
                 found = target.fstat(writing)
                 self.given = found.st_uid, found.st_gid

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from atomsync.errors import HeldByPrepared, InDoubt, JournalError, ResolverFailed
 from atomsync.plan.step import META, Step
 from atomsync.store.abandoned import try_lock
-from atomsync.store.barrier import FULL, NONE, swaps_are_durable
+from atomsync.store.barrier import swaps_are_durable
 from atomsync.store.commit import counts
 from atomsync.store.conflicts import Conflict
 from atomsync.store.control import JOURNAL, PREPARED, SLOTS, UNIT, Control
@@ -27,6 +27,7 @@ from atomsync.store.decision import COMMIT, read_decision, write_decision
 from atomsync.store.forward import roll_forward
 from atomsync.store.history import new_id, read_journal, retire_to_history
 from atomsync.store.journal import Header, Journal
+from atomsync.store.options import FULL, NONE
 from atomsync.store.removal import remove_tree
 from atomsync.tree.path import ancestors, shown
 

@@ -25,9 +25,8 @@ from atomsync.fs.disk import Stat
 from atomsync.plan.step import META, Step
 from atomsync.store.control import SLOTS, VIEW, Control
 from atomsync.store.drift import drifted
-from atomsync.store.removal import IN_USE, left_if_in_use, remove_tree
 from atomsync.store.staging import Stage, locations
-from atomsync.store.waste import retire_as_waste
+from atomsync.store.waste import remove_view
 from atomsync.tree.entry import DIR, LINK
 from atomsync.tree.path import CONTROL_NAME, is_reserved, joined, parent_of, shown, upwards
 from atomsync.tree.racy import COARSE_TICK_NS, TICK_NS, may_be_racy
@@ -78,18 +77,6 @@ def laid_out(
         if not removed:
             with contextlib.suppress(OSError):  # then recovery removes it
                 remove_view(control)
-
-
-def remove_view(control: Control) -> None:
-    """Delete the view, if there is one. To one who was left behind by a check, and still adds to it, it is
-    left as waste."""
-    try:
-        remove_tree(control.disk, control.fd, VIEW)
-    except OSError as error:
-        if error.errno not in IN_USE:
-            raise
-        with left_if_in_use():
-            retire_as_waste(control, VIEW)
 
 
 class _Layout:

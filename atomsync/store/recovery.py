@@ -11,7 +11,7 @@ from typing import NamedTuple
 from atomsync.errors import JournalError, from_oserror
 from atomsync.plan.step import CREATE, REPLACE
 from atomsync.store.abandoned import discard_abandoned
-from atomsync.store.barrier import FULL, swaps_are_durable
+from atomsync.store.barrier import swaps_are_durable
 from atomsync.store.conflicts import Conflict
 from atomsync.store.control import JOURNAL, PROBE, RETIRED, SLOTS, UNIT, Control
 from atomsync.store.decision import ABORT, COMMIT, read_decision, write_decision
@@ -19,13 +19,13 @@ from atomsync.store.forward import roll_forward
 from atomsync.store.history import read_journal, retire_to_history
 from atomsync.store.journal import Journal
 from atomsync.store.letting_go import let_go
+from atomsync.store.options import FULL
 from atomsync.store.prepared import Resolver, Settled, settle_prepared
-from atomsync.store.preview import remove_view
 from atomsync.store.removal import remove_tree
 from atomsync.store.retention import empty_retired
 from atomsync.store.seal import look_at
 from atomsync.store.undo import roll_back
-from atomsync.store.waste import retire_as_waste
+from atomsync.store.waste import remove_view, retire_as_waste
 from atomsync.tree.entry import same_object
 from atomsync.tree.path import shown
 

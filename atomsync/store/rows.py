@@ -10,7 +10,6 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from atomsync.errors import DiskError
 from atomsync.store.control import MANIFEST, Control
@@ -44,7 +43,7 @@ class Rows:
         try:
             if not stat.S_ISREG(disk.lstat(at, MANIFEST).st_mode):
                 raise self._unreadable("it is not a file")
-            where = f"file:{quote(disk.library_path(at, MANIFEST))}?mode=ro"
+            where = f"file:{_quoted(disk.library_path(at, MANIFEST))}?mode=ro"
             db = sqlite3.connect(where, uri=True, timeout=_PATIENCE_S, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise self._unreadable(str(error)) from None
@@ -163,3 +162,8 @@ def _known(row: tuple[Any, ...]) -> Known:
     path, kind, mode, size, mtime_ns, uid, gid, target, digest, racy = row
     entry = Entry(kind, mode, size, mtime_ns, uid, gid, os.fsdecode(target), digest=digest or "")
     return Known(os.fsdecode(path), entry, bool(racy))
+
+
+def _quoted(path: str) -> str:
+    """For a URI of SQLite's, to which only three characters mean anything (urllib costs 3 ms to load)."""
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")

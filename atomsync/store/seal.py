@@ -16,19 +16,19 @@ from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
 from atomsync.plan.plan import Plan
 from atomsync.plan.step import META, REMOVE, Step
-from atomsync.store.barrier import NONE, staged_is_durable
+from atomsync.store.barrier import staged_is_durable
 from atomsync.store.control import HISTORY, JOURNAL, PREPARED, RETIRED, UNIT, Control
 from atomsync.store.copying import digest_file
 from atomsync.store.dressing import attributes_of
 from atomsync.store.drift import drifted
 from atomsync.store.journal import JOURNAL_MAX_BYTES, Header, encode
+from atomsync.store.options import MEDIA, NONE
 from atomsync.store.progress import Progress
 from atomsync.store.staging import Stage
 from atomsync.tree.entry import DIR, FILE, PLAIN, SEEN, Entry, entry_of, look_deep, untouched
 from atomsync.tree.graft import Graft
 from atomsync.tree.path import shown
 
-READBACK, MEDIA = "readback", "media"
 _WRITE_BYTES = 1 << 20
 
 

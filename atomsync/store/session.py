@@ -27,8 +27,6 @@ from atomsync.store import commit as committing
 from atomsync.store.abandoned import NO_LOCKS
 from atomsync.store.about import About, recorded
 from atomsync.store.adoption import others
-from atomsync.store.ahead import WORTH_NAMES, Ahead
-from atomsync.store.barrier import FULL
 from atomsync.store.commit import Receipt
 from atomsync.store.content import Content
 from atomsync.store.control import PENDING, Control
@@ -38,8 +36,8 @@ from atomsync.store.journal import Header
 from atomsync.store.letting_go import let_go
 from atomsync.store.lock import waiting
 from atomsync.store.manifest import Manifest
+from atomsync.store.options import FULL
 from atomsync.store.prepared import check_not_held, commit_prepared
-from atomsync.store.preview import laid_out
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, Recovery, recover
 from atomsync.store.retention import Usage, give_up, oldest_for, prune
@@ -51,7 +49,12 @@ from atomsync.tree.graft import Graft
 from atomsync.tree.path import shown
 
 if TYPE_CHECKING:
+    from atomsync.store.ahead import Ahead
     from atomsync.store.store import BaseStore
+
+
+WORTH_NAMES = 1_000
+"""With so many names in its grafts the manifest of a unit is written by the second process."""
 
 
 class Session:
@@ -244,6 +247,8 @@ class Session:
     @contextlib.contextmanager
     def preview(self, sealed: SealedUnit) -> Iterator[str]:
         """See ``preview.laid_out``."""
+        from atomsync.store.preview import laid_out
+
         with contextlib.ExitStack() as stack:
             what = f"cannot show what unit {sealed.header.id} makes of {shown(self.store.path)}"
             with reported(what):
@@ -355,6 +360,8 @@ class Session:
             return
         second = self._source.second(self.control.disk) if self._source else None
         if second is not None:
+            from atomsync.store.ahead import Ahead
+
             with contextlib.suppress(OSError):
                 sync = self.manifest.sync or ""
                 self._ahead = Ahead(second, self.control.fd, grafts, header.checked_ns, sync)

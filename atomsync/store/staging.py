@@ -18,7 +18,7 @@ import contextlib
 import errno
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain, count
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from atomsync.errors import AtomSyncError, DestinationLimit, cannot_stage
 from atomsync.fs.cursor import Cursor
@@ -31,7 +31,6 @@ from atomsync.store.copying import Job, Source, copy_file, link_file
 from atomsync.store.dealing import by_thread_or_process
 from atomsync.store.dressing import dress, take_default_acl
 from atomsync.store.drift import drifted
-from atomsync.store.grafts import Planted, finish_all, large_files, planted
 from atomsync.store.kept import KeptObjects, version_gone
 from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
 from atomsync.store.progress import Progress
@@ -42,6 +41,9 @@ from atomsync.store.waste import retire_as_waste
 from atomsync.tree.entry import DIR, FILE, LINK, PLAIN, Entry, is_closed, look, node_of, untouched
 from atomsync.tree.graft import Graft
 from atomsync.tree.path import shown
+
+if TYPE_CHECKING:
+    from atomsync.store.grafts import Planted
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _TAKEN_AWAY = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
@@ -271,6 +273,10 @@ class Stage:
     ) -> Iterator[Job]:
         """Stage the grafts of these steps that are not staged yet; yields what of them is for ``_copy``."""
         grafts = {step.path: (step.slot, step.inside) for step in steps if isinstance(step.inside, Graft)}
+        if not grafts:
+            return
+        from atomsync.store.grafts import large_files, planted
+
         fresh = {path: graft for path, graft in grafts.items() if path not in self.planted}
         jobs = [job for slot, graft in grafts.values() for job in large_files(graft, slot)]
         if fresh:
@@ -286,6 +292,8 @@ class Stage:
         found = self.planted.get(step.path)
         if found is None:
             return step
+        from atomsync.store.grafts import finish_all
+
         apart = {path: self.digest_of(path) for path in found.large}
         finish_all(self.cursor, step.slot, found.graft)
         return step._replace(inside=Graft(found.graft.folders, apart))

@@ -12,6 +12,7 @@ import contextlib
 import os
 import time
 from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 from atomsync.errors import RootError, UsageError, from_oserror, reported
 from atomsync.fs.disk import Disk
@@ -24,17 +25,18 @@ from atomsync.store.control import HISTORY, JOURNAL, MANIFEST, PENDING, PREPARED
 from atomsync.store.history import read_journal, units
 from atomsync.store.kept import check_read, journals
 from atomsync.store.lock import waiting
-from atomsync.store.naming import unit_named
 from atomsync.store.options import Options
 from atomsync.store.prepared import Held, PreparedUnit, check_prepared, discard_prepared, some_are_undecided
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, Recovery, recover
 from atomsync.store.retention import Collected, Usage, prune, usage
 from atomsync.store.session import Session
-from atomsync.store.status import FORGOTTEN, NOTHING, Status, coordinators_of, fate_of, status_of
-from atomsync.store.telling import PastChange, PastUnit, changes_told, told
 from atomsync.store.unit_id import is_unit_id
 from atomsync.tree.path import shown
+
+if TYPE_CHECKING:
+    from atomsync.store.status import Status
+    from atomsync.store.telling import PastChange, PastUnit
 
 _TRIES = 100  # to open a destination that others make and, for want of a unit, unmake at the same time
 
@@ -183,6 +185,8 @@ class BaseStore:
 
     def coordinators(self) -> frozenset[str]:
         """Of the prepared units that are committed, as far as the history goes. Only looks."""
+        from atomsync.store.status import coordinators_of
+
         control = self._existing()
         if control is None:
             return frozenset()
@@ -204,6 +208,8 @@ class BaseStore:
     def fate(self, unit_id: str) -> str:
         """What became of a unit that was prepared: RESTING, COMMITTED or ROLLED_BACK; FORGOTTEN if it is so
         old that the history cannot tell any more. Only looks."""
+        from atomsync.store.status import FORGOTTEN, fate_of
+
         control = self._existing()
         if control is None:
             return FORGOTTEN
@@ -250,6 +256,8 @@ class BaseStore:
 
     def status(self) -> Status:
         """How the store stands. Changes nothing, takes no lock for longer than a look."""
+        from atomsync.store.status import NOTHING, status_of
+
         control = self._existing()
         if control is None:
             return NOTHING
@@ -262,6 +270,8 @@ class BaseStore:
 
     def history(self) -> tuple[PastUnit, ...]:
         """The finished units that are kept, the last one first. Only looks."""
+        from atomsync.store.telling import told
+
         with self.looking() as control:
             if control is None:
                 return ()
@@ -273,6 +283,9 @@ class BaseStore:
     ) -> Iterator[tuple[PastUnit, Iterator[PastChange]]]:
         """A finished unit, and what it changed, by path; with ``contents`` to compare. Only looks. Raises
         UsageError if there is none of that name, JournalError if its journal cannot be read."""
+        from atomsync.store.naming import unit_named
+        from atomsync.store.telling import changes_told, told
+
         with self.looking() as control:
             unit_id = unit_named(unit, units(control) if control is not None else [])
             assert control is not None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import calendar
 import functools
 import re
 import time
+from datetime import UTC, datetime
 
-_SHAPE = re.compile(r"\d{8}-\d{6}-\d{3}", re.ASCII)
+_SHAPE = r"[0-9]{8}-[0-9]{6}-[0-9]{3}"
 _CLOCK = "%Y%m%d-%H%M%S"
 
 
@@ -18,7 +18,7 @@ def unit_id_at(time_ns: int) -> str:
 
 @functools.lru_cache(maxsize=64)  # a watch asks for the same few, again and again
 def is_unit_id(name: str) -> bool:
-    if not _SHAPE.fullmatch(name):
+    if not re.fullmatch(_SHAPE, name):
         return False
     try:
         time_of_unit(name)
@@ -28,6 +28,8 @@ def is_unit_id(name: str) -> bool:
 
 
 def time_of_unit(name: str) -> int:
-    """In ns since the epoch."""
-    clock, _, millis = name.rpartition("-")
-    return calendar.timegm(time.strptime(clock, _CLOCK)) * 1_000_000_000 + int(millis) * 1_000_000
+    """In ns since the epoch. Raises ValueError if there is no such day, or no such time of a day."""
+    day = int(name[:4]), int(name[4:6]), int(name[6:8])
+    clock = int(name[9:11]), int(name[11:13]), int(name[13:15])
+    seconds = int(datetime(*day, *clock, tzinfo=UTC).timestamp())
+    return seconds * 1_000_000_000 + int(name[16:]) * 1_000_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 from itertools import count
 
-from atomsync.store.control import JOURNAL, RETIRED, Control
-from atomsync.store.removal import remove_tree
+from atomsync.store.control import JOURNAL, RETIRED, VIEW, Control
+from atomsync.store.removal import IN_USE, left_if_in_use, remove_tree
 
 
 def retire_as_waste(control: Control, name: str) -> None:
@@ -21,6 +21,18 @@ def retire_as_waste(control: Control, name: str) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         _delete_in_place(control, name)
+
+
+def remove_view(control: Control) -> None:
+    """Delete the view, if there is one. To one who was left behind by a check, and still adds to it, it is
+    left as waste."""
+    try:
+        remove_tree(control.disk, control.fd, VIEW)
+    except OSError as error:
+        if error.errno not in IN_USE:
+            raise
+        with left_if_in_use():
+            retire_as_waste(control, VIEW)
 
 
 def _delete_in_place(control: Control, name: str) -> None:

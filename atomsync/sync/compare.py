@@ -22,7 +22,6 @@ from atomsync.store.copying import digest_file
 from atomsync.store.drift import drifted
 from atomsync.store.progress import Progress
 from atomsync.sync.glancing import Glancing, may_glance
-from atomsync.sync.grafting import may_graft
 from atomsync.sync.links import Links
 from atomsync.sync.rules import Rules
 from atomsync.tree.diff import diff
@@ -93,7 +92,7 @@ class Comparer:
         self._racy_parents = {path.rpartition("/")[0] for path in racy}
         self.result = Comparison([], 0, {}, [], [], [], [], [], {})
         self.links = Links() if rules.hard_links else None
-        self._grafting = grafting if may_graft(rules) else None
+        self._grafting = None if rules.look_at_names else grafting
         self._tops: list[tuple[str, Entry]] = []
         self._unchanged = 0
         self._device = 0
@@ -131,6 +130,8 @@ class Comparer:
         if self._grafting is None:
             return
         tops, self._tops = self._tops, []
+        if not tops:
+            return
         grafts, left_out = self._grafting(
             tops, self.rules, self._device if self.rules.one_file_system else 0, self.progress
         )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from atomsync.plan.change import Change
-from atomsync.store.commit import Receipt
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from atomsync.plan.change import Change
+    from atomsync.store.commit import Receipt
 
 SCHEMA = 1
 

@@ -1,7 +1,7 @@
 """Directories that only the source has, read whole into grafts (see ``tree.graft``).
 
-Only where no rule has to look at each name: with patterns, hard links or attributes to heed a directory is
-compared entry by entry, and staged so.
+Only where no rule looks at each name (see ``Rules``): else a directory is compared entry by entry, and staged
+so.
 """
 
 from __future__ import annotations
@@ -32,19 +32,6 @@ _CHECKED_NAMES = 500
 _READ, _MOVED = "atomsync.sync.grafting:read_there", "atomsync.sync.grafting:moved_there"
 
 _Portion = list[Head]
-
-
-def may_graft(rules: Rules) -> bool:
-    """Whether the names of a new directory need no looking at, one by one."""
-    return not (
-        rules.filters.active
-        or rules.hard_links
-        or rules.attributes
-        or rules.specials
-        or rules.skipped
-        or rules.rest_ns
-        or rules.touch
-    )
 
 
 def grafted(

@@ -10,22 +10,21 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from atomsync.errors import AfterFailed, AtomSyncError, CheckFailed, Interrupted, UsageError, reported
-from atomsync.plan.change import Change
-from atomsync.store.commit import Receipt
-from atomsync.store.progress import Progress
-from atomsync.store.store import BaseStore
 from atomsync.sync.facts import SCHEMA, change_facts, receipt_facts
-from atomsync.sync.running import Ended, run
 from atomsync.tree.path import shown
 from atomsync.unit.events import AFTER_SEAL, Listeners
-from atomsync.unit.reverting import receipt_of, undo
-from atomsync.unit.sealed import Sealed
-from atomsync.unit.store import TIMEOUT_S as STORE_TIMEOUT_S
-from atomsync.unit.store import Store
-from atomsync.unit.work import UnitOfWork
+
+if TYPE_CHECKING:
+    from atomsync.plan.change import Change
+    from atomsync.store.commit import Receipt
+    from atomsync.store.progress import Progress
+    from atomsync.store.store import BaseStore
+    from atomsync.sync.running import Ended
+    from atomsync.unit.sealed import Sealed
+    from atomsync.unit.work import UnitOfWork
 
 TIMEOUT_S = 300.0
 _LINES_MAX = 20
@@ -83,6 +82,8 @@ def listeners(hooks: Hooks, place: Place, progress: Progress) -> list[Listeners]
     """What a unit needs to be checked: its listeners."""
     if not hooks.check:
         return []
+    from atomsync.sync.running import run
+
     heard = Listeners()
 
     @heard.listens_for(AFTER_SEAL)
@@ -119,6 +120,10 @@ def listeners(hooks: Hooks, place: Place, progress: Progress) -> list[Listeners]
 def undo_unit(store: BaseStore, unit_id: str, progress: Progress) -> str:
     """Take a committed unit back by another, whose id is returned. Waits for whoever has the store. Raises
     AtomSyncError, such as GuardTripped if others have changed the same paths since."""
+    from atomsync.unit.reverting import receipt_of, undo
+    from atomsync.unit.store import TIMEOUT_S as STORE_TIMEOUT_S
+    from atomsync.unit.store import Store
+
     patient = Store(store.path, store.options._replace(timeout_s=STORE_TIMEOUT_S), store.disk)
     message = f"the command after unit {unit_id} failed"
     return receipt_of(undo(patient, unit_id, message=message, progress=progress)).unit_id
@@ -137,6 +142,8 @@ def run_after(
     Raises Interrupted if a signal comes while it runs; one that came before does not stop it, since the
     unit is committed.
     """
+    from atomsync.sync.running import Ended, run
+
     told = {"source": place.source, "destination": place.destination, **receipt_facts(receipt)}
     counts = (receipt.created, receipt.updated, receipt.removed)
     stopping = progress.stopping

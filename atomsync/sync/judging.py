@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from atomsync.store.manifest import kept_time
-from atomsync.store.rows import Known
 from atomsync.tree.attributes import differences
 from atomsync.tree.entry import FILE, Entry
+
+if TYPE_CHECKING:
+    from atomsync.store.rows import Known
 
 ROT, DRIFT, MISSING, EXTRA = "rot", "drift", "missing", "extra"
 CLOSED, RESTLESS = "closed", "restless"  # not judged

@@ -13,7 +13,6 @@ from atomsync.store.options import KEEP_UNITS
 from atomsync.store.progress import Progress
 from atomsync.store.store import BaseStore
 from atomsync.sync.drift import OVERWRITE
-from atomsync.sync.dry_run import dry_run as foretell
 from atomsync.sync.hooks import TIMEOUT_S, Hooks, Place, check_hooks, listeners, run_after
 from atomsync.sync.known import about, check_known, check_store
 from atomsync.sync.origin import attributes, opened_source, ownership
@@ -110,6 +109,8 @@ def push(
         if expect_store:
             check_store(store)
         if dry_run:
+            from atomsync.sync.dry_run import dry_run as foretell
+
             return foretell(src, origin, store, rules, safety, phases, accept_roots=accept_roots)
         with UnitOfWork(
             store,

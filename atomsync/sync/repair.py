@@ -16,9 +16,9 @@ from atomsync.fs.posix import PosixDisk
 from atomsync.fs.roots import is_dir
 from atomsync.plan.change import Change
 from atomsync.store.commit import Receipt
+from atomsync.store.options import MEDIA
 from atomsync.store.progress import Progress
 from atomsync.store.rows import Rows
-from atomsync.store.seal import MEDIA
 from atomsync.sync.compare import Comparison, Pairs
 from atomsync.sync.judging import CONTENT, DRIFT, MISSING, ROT, Finding, drift_of
 from atomsync.sync.look import Look, LookComparer

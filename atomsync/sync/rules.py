@@ -26,3 +26,16 @@ class Rules(NamedTuple):
     hard_links: bool = False
     attributes: str = ""
     specials: bool = False
+
+    @property
+    def look_at_names(self) -> bool:
+        """Whether the names of a directory that only the source has must be looked at, one by one."""
+        return bool(
+            self.filters.active
+            or self.hard_links
+            or self.attributes
+            or self.specials
+            or self.skipped
+            or self.rest_ns
+            or self.touch
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from atomsync.errors import AccessError, GuardTripped, SourceUnstable
 from atomsync.plan.guards import check_displaced, check_losses, check_mounted
@@ -17,9 +17,7 @@ from atomsync.store.copying import Source, digest_of, is_unchanged
 from atomsync.store.progress import Progress
 from atomsync.sync.compare import Comparer, Comparison
 from atomsync.sync.drift import KEEP, Drifted, Reckoned, reckoned
-from atomsync.sync.grafting import grafted, moved_in_grafts
-from atomsync.sync.look import Look, LookComparer
-from atomsync.sync.phases import Phases
+from atomsync.sync.phases import SCAN, VERIFY, Phases
 from atomsync.sync.rules import Rules
 from atomsync.sync.safety import Safety
 from atomsync.sync.touch import touch
@@ -28,6 +26,10 @@ from atomsync.tree.filters import Filters
 from atomsync.tree.path import parent_of, shown
 from atomsync.tree.racy import COARSE_TICK_NS, TICK_NS, may_be_racy
 from atomsync.unit.work import UnitOfWork
+
+if TYPE_CHECKING:
+    from atomsync.fs.disk import Disk
+    from atomsync.sync.look import Look, LookComparer
 
 FAIL = "fail"  # the other way is "skip"
 _TRIES = 4
@@ -82,7 +84,7 @@ def settle_look(
     phases: Phases,
     heard: Callable[[Comparison], Heard],
     safety: Safety,
-    comparer: Callable[..., LookComparer] = LookComparer,
+    comparer: Callable[..., LookComparer] | None = None,
 ) -> Settled:
     """Where ``look`` says, for a caller who hears of whatever changes meanwhile.
 
@@ -116,7 +118,7 @@ class _Rounds:
         origin: Source,
         phases: Phases,
         safety: Safety,
-        comparer: Callable[..., LookComparer] = LookComparer,
+        comparer: Callable[..., LookComparer] | None = None,
     ) -> None:
         self._unit, self._origin, self._phases, self._safety = unit, origin, phases, safety
         self._comparer = comparer
@@ -130,7 +132,7 @@ class _Rounds:
         """Compare and stage once; what of it turned out to be unstable. ``graft``: what does not go well then
         is to be tried again without."""
         unit, origin, phases = self._unit, self._origin, self._phases
-        phases.phase("scan")
+        phases.phase(SCAN)
         began_ns = time.time_ns()
         compare = functools.partial(self._compared, rules, look, began_ns, graft)
         manifest = unit.session.manifest
@@ -149,7 +151,7 @@ class _Rounds:
             if error.path is not None:
                 error.also = _unreadable(origin, found)
             raise
-        phases.phase("check")
+        phases.phase(VERIFY)
         young = _torn_within_a_tick(unit, origin, found, began_ns, phases)
         unit.checked_ns = time.time_ns()
         unstable = {*young, *found.unstable, *unit.unstable, *_moved(origin, found, phases)}
@@ -172,12 +174,14 @@ class _Rounds:
             compare = functools.partial(
                 Comparer, *both, rules, racy, now_ns, self._phases, functools.partial(origin.second, disk)
             )
-            found = compare(functools.partial(grafted, origin, disk) if graft else None).run()
+            found = compare(functools.partial(_grafted, origin, disk) if graft else None).run()
             if any(map(session.manifest.has_below, found.grafts)):  # somebody took it away: name by name
                 found = compare().run()
         else:
             origin.cursor.close()  # it may stand where something else is by now
-            comparer = self._comparer(*both, rules, racy, now_ns, self._phases)
+            from atomsync.sync.look import LookComparer
+
+            comparer = (self._comparer or LookComparer)(*both, rules, racy, now_ns, self._phases)
             found = comparer.compare(look)
             if comparer.links is not None and comparer.links.members:  # its other names may be anywhere
                 origin.cursor.close()
@@ -208,6 +212,12 @@ class _Rounds:
             else:
                 inside += 1
         return inside
+
+
+def _grafted(origin: Source, target: Disk, *what: Any) -> Any:
+    from atomsync.sync.grafting import grafted
+
+    return grafted(origin, target, *what)
 
 
 def check_taken(
@@ -337,7 +347,10 @@ def _moved(origin: Source, found: Comparison, progress: Progress) -> Iterator[st
     for change in found.changes:
         if change.new is not None and not is_unchanged(origin, change.path, change.new):
             yield change.path
-    yield from moved_in_grafts(origin, found.grafts.values(), progress)
+    if found.grafts:
+        from atomsync.sync.grafting import moved_in_grafts
+
+        yield from moved_in_grafts(origin, found.grafts.values(), progress)
     if any(change.new is None for change in found.changes):
         for path, entry in found.scanned:
             if not is_unchanged(origin, path, entry):

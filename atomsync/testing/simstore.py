@@ -16,10 +16,8 @@ from typing import Any, TypedDict, Unpack
 from atomsync.errors import UsageError, from_oserror
 from atomsync.fs.disk import Disk, Space
 from atomsync.fs.posix import PosixDisk
-from atomsync.store.barrier import FULL
-from atomsync.store.options import KEEP_UNITS
+from atomsync.store.options import FULL, KEEP_UNITS, READBACK
 from atomsync.store.prepared import Resolver
-from atomsync.store.seal import READBACK
 from atomsync.testing.effects import ROOT
 from atomsync.testing.faults import Hook
 from atomsync.testing.medium import Medium

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 GITIGNORE = ".gitignore"
-_NEGATED = re.compile(r"((?:^|[^\\\[])(?:\\\\)*)\[\^(?!/\])(\]?)")
-_STARS = re.compile(r"(?:\[\^/\]\*)+")
-_STAR_AND_TEXT = re.compile(r"\[\^/\]\*((?:\\.|\[(?:[^\]\\]|\\.)+\]|[^\[(\\])+?)(?=\[\^/\]\*)")
+_NEGATED = r"((?:^|[^\\\[])(?:\\\\)*)\[\^(?!/\])(\]?)"
+_STARS = r"(?:\[\^/\]\*)+"
+_STAR_AND_TEXT = r"\[\^/\]\*((?:\\.|\[(?:[^\]\\]|\\.)+\]|[^\[(\\])+?)(?=\[\^/\]\*)"
 _DIRECTORY = "ps_d"  # pathspec's group for the slash behind a directory that a pattern names
 
 
@@ -128,6 +128,6 @@ def _bounded(regex: str) -> str:
     Between two stars of one name the leftmost match of the text is as good as any other, so it is taken
     for good. A negated bracket must not match a slash, as pathspec lets it.
     """
-    regex = _NEGATED.sub(r"\1[^\2/", regex)
-    regex = _STARS.sub("[^/]*", regex)
-    return _STAR_AND_TEXT.sub(r"(?>[^/]*?\1)", regex)
+    regex = re.sub(_NEGATED, r"\1[^\2/", regex)
+    regex = re.sub(_STARS, "[^/]*", regex)
+    return re.sub(_STAR_AND_TEXT, r"(?>[^/]*?\1)", regex)

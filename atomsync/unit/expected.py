@@ -11,7 +11,7 @@ from atomsync.errors import StaleEntry, UsageError
 from atomsync.tree.entry import FILE, Entry
 from atomsync.tree.path import shown
 
-_DIGEST = re.compile(r"[0-9a-f]{32}")
+_DIGEST = r"[0-9a-f]{32}"
 
 
 class Expectation(enum.Enum):
@@ -42,7 +42,7 @@ def check_expected(path: str, expected: str | Expectation, found: Entry | None, 
         if found is not None:
             raise stale(path, f"nothing was expected there, but a {found.kind} is")
         return
-    if not isinstance(expected, str) or not _DIGEST.fullmatch(expected):
+    if not isinstance(expected, str) or not re.fullmatch(_DIGEST, expected):
         raise UsageError(
             f"cannot expect {expected!r} at {shown(path)}", "it is no digest, ABSENT or ANY", "See digest()."
         )

@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from atomsync.errors import UsageError
 from atomsync.fs.disk import Disk
-from atomsync.store.barrier import FULL, NONE
 from atomsync.store.commit import Receipt
-from atomsync.store.options import KEEP_UNITS, Options
+from atomsync.store.options import FULL, KEEP_UNITS, MEDIA, NONE, READBACK, Options
 from atomsync.store.prepared import Resolver
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import Recovery
-from atomsync.store.seal import MEDIA, READBACK
 from atomsync.store.store import BaseStore
 from atomsync.unit.events import AFTER_RECOVER, Listeners
-from atomsync.unit.reverting import receipt_of, restore, undo
 from atomsync.unit.work import UnitOfWork
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 TIMEOUT_S = 30.0
 
@@ -47,6 +47,8 @@ class Store(BaseStore, Listeners):
         Raises GuardTripped if others have changed the same paths since, unless ``force``: then what they made
         of them is in the history. Raises VersionGone if the history does not have an old version any more.
         """
+        from atomsync.unit.reverting import receipt_of, undo
+
         return receipt_of(undo(self, unit, force=force, message=message))
 
     def restore(
@@ -57,6 +59,8 @@ class Store(BaseStore, Listeners):
 
         Raises UsageError if the history does not go back that far; VersionGone as ``undo`` does.
         """
+        from atomsync.unit.reverting import receipt_of, restore
+
         return receipt_of(restore(self, to, [os.fspath(path) for path in paths], message=message))
 
     def recovered(self, found: Recovery) -> None:

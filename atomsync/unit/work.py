@@ -13,7 +13,6 @@ from typing import NamedTuple
 from atomsync.errors import InDoubt, SourceUnstable, UnitStateError, UsageError, from_oserror
 from atomsync.plan.changes import Changes
 from atomsync.plan.plan import normal_form, put_last
-from atomsync.store import status
 from atomsync.store.about import About
 from atomsync.store.commit import Receipt
 from atomsync.store.copying import Source
@@ -199,7 +198,9 @@ class UnitOfWork(Changing):
             self.rollback()
         elif self._prepared is not None and self._state == state.PREPARED:
             self._turn.end()
-            if self.store.fate(self._prepared.id) == status.ROLLED_BACK:
+            from atomsync.store.status import ROLLED_BACK
+
+            if self.store.fate(self._prepared.id) == ROLLED_BACK:
                 self._rolled_back()
 
     def __enter__(self) -> UnitOfWork:

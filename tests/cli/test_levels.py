@@ -55,7 +55,7 @@ def test_twice_verbose_gives_the_reasons_and_what_was_left(
     atomsync: Any, src: Path, dst: Path, plant: Plant
 ) -> None:
     done = atomsync("push", "-vv", src, dst)
-    *paths, phases, summary = done.stdout.splitlines()
+    *paths, summary, phases = done.stdout.splitlines()
     assert paths == [
         "created  a (5 B)",
         "created  d/ (dir)",
@@ -70,7 +70,7 @@ def test_twice_verbose_gives_the_reasons_and_what_was_left(
     (src / "d" / "link").symlink_to("b")
     os.utime(src / "d", ns=(1, 1))
     done = atomsync("push", "-vv", "--exclude", "*.tmp", src, dst)
-    *paths, phases, summary = done.stdout.splitlines()
+    *paths, summary, phases = done.stdout.splitlines()
     assert paths == [
         "updated  a (size 5 → 7, time)",
         "unchanged  d/b",
@@ -108,7 +108,7 @@ def test_once_verbose_says_nothing_of_what_was_left(atomsync: Any, src: Path, ds
     atomsync("push", src, dst)
     (src / "a").write_bytes(b"1234567")
     done = atomsync("push", "-v", src, dst)
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["updated", "phases", "created"]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["updated", "created", "phases"]
 
 
 # -- colours

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from atomsync.cli import records, render
+from atomsync.cli import records, render_watch
 from atomsync.errors import NoSpace, UsageError
 from atomsync.follow.watching import Coverage
 
@@ -407,4 +407,4 @@ def test_what_a_watch_tells_in_json_is_what_the_page_says(event: str) -> None:
     ],
 )
 def test_what_a_watch_tells_a_person_is_plain_lines(event: str, lines: list[str]) -> None:
-    assert [line for line, _ in render.watch(event, TOLD[event], verbose=False)] == lines
+    assert [line for line, _ in render_watch.watch(event, TOLD[event], verbose=False)] == lines

@@ -30,7 +30,7 @@ from atomsync.store import (
     undo,
     window,
 )
-from atomsync.store.barrier import NONE
+from atomsync.store.options import NONE
 from atomsync.store.removal import remove_tree
 from atomsync.sync import settle as settling
 from atomsync.testing import SimDisk

@@ -17,8 +17,9 @@ from atomsync import push
 from atomsync.errors import CheckFailed
 from atomsync.store import ahead, grafts, session
 from atomsync.store.copying import Source
-from atomsync.sync import compare, grafting, settle
+from atomsync.sync import grafting
 from atomsync.sync.report import Report
+from atomsync.sync.rules import Rules
 
 
 def random_tree(root: Path, seed: int) -> None:
@@ -73,7 +74,7 @@ def found(report: Report) -> tuple[Any, ...]:
 @pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """The slow twin: from now on no directory is taken for a graft."""
-    return lambda: monkeypatch.setattr(compare, "may_graft", lambda rules: False)
+    return lambda: monkeypatch.setattr(Rules, "look_at_names", True)
 
 
 @pytest.mark.usefixtures("needs_root")
@@ -133,7 +134,7 @@ def test_a_file_that_is_written_to_while_its_graft_is_staged_comes_as_it_is_in_t
     src = plant(tmp_path / "src", {"a/b/c": b"1", "a/b/d": b"2", "a/e": b"3"})
     for path in (src / "a" / "b" / "c", src / "a" / "b" / "d", src / "a" / "e"):
         os.utime(path, ns=(10**18, 10**18))
-    real = settle.moved_in_grafts
+    real = grafting.moved_in_grafts
 
     def later(*args: Any) -> Any:
         if not (src / "a" / "b" / "new").exists():
@@ -142,7 +143,7 @@ def test_a_file_that_is_written_to_while_its_graft_is_staged_comes_as_it_is_in_t
             (src / "a" / "b" / "new").write_bytes(b"4")
         return real(*args)
 
-    monkeypatch.setattr(settle, "moved_in_grafts", later)
+    monkeypatch.setattr(grafting, "moved_in_grafts", later)
     push(src, tmp_path / "dst")
     assert_same_tree(src, tmp_path / "dst")
     with sqlite3.connect(tmp_path / "dst" / ".atomsync" / "manifest.sqlite") as db:
