@@ -121,8 +121,8 @@ class Second:
     def wait(self, task: Task, check: Callable[[], object]) -> bool:
         """Until ``task`` is answered (True) or it is gone. ``check`` is called now and then; it may raise."""
         while not task.answered and self.alive:
-            if not self._receive(_LOOK_UP_MS):
-                check()
+            self._receive(_LOOK_UP_MS)
+            check()
         return task.answered
 
     def close(self) -> None:

@@ -243,6 +243,21 @@ def test_a_wait_can_be_cut_short_and_then_it_is_taken_down(second: Second, tasks
     second.close()
 
 
+def test_one_that_tells_without_end_cannot_keep_a_wait_from_being_cut_short(
+    second: Second, tasks: str
+) -> None:
+    heard: list[int] = []
+
+    def stop() -> None:
+        if heard:
+            raise Interrupted("stopped")
+
+    task = second.ask(f"{tasks}:told", [1] * 3_000_000, told=heard.append)
+    with pytest.raises(Interrupted):
+        second.wait(task, stop)
+    assert not task.answered
+
+
 def test_it_does_not_outlive_who_started_it(
     tasks: str, tmp_path: Path, wait_until: Callable[..., Any]
 ) -> None:
