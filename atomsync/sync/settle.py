@@ -17,7 +17,7 @@ from atomsync.store.copying import Source, digest_of, is_unchanged
 from atomsync.store.progress import Progress
 from atomsync.sync.compare import Comparer, Comparison, Rules
 from atomsync.sync.drift import KEEP, Drifted, Reckoned, reckoned
-from atomsync.sync.phases import SCAN, VERIFY, Phases
+from atomsync.sync.phases import Phases
 from atomsync.sync.safety import Safety
 from atomsync.sync.touch import touch
 from atomsync.tree.entry import DIR, FILE, SEEN, Entry
@@ -129,7 +129,7 @@ class _Rounds:
     def run(self, rules: Rules, look: Look | None) -> tuple[Comparison, set[str]]:
         """Compare and stage once; what of it turned out to be unstable."""
         unit, origin, phases = self._unit, self._origin, self._phases
-        phases.phase(SCAN)
+        phases.phase("scan")
         began_ns = time.time_ns()
         compare = functools.partial(self._compared, rules, look, began_ns)
         manifest = unit.session.manifest
@@ -148,7 +148,7 @@ class _Rounds:
             if error.path is not None:
                 error.also = _unreadable(origin, found)
             raise
-        phases.phase(VERIFY)
+        phases.phase("check")
         young = _torn_within_a_tick(unit, origin, found, began_ns, phases)
         unit.checked_ns = time.time_ns()
         unstable = {*young, *found.unstable, *unit.unstable, *_moved(origin, found, phases)}
