@@ -13,7 +13,7 @@ from typing import NamedTuple
 # Seconds on an idle machine. Only their ratios matter, but for the barriers.
 _SCAN_FILE_S = 12e-6
 _STAGE_FILE_S, _STAGE_BYTE_S = 40e-6, 0.7e-9
-_BEHIND_FILE_S = {"verify": 7e-6, "seal": 6e-6, "commit": 9e-6}
+_BEHIND_FILE_S = {"check": 7e-6, "seal": 6e-6, "commit": 9e-6}
 _BARRIER_FILE_S, _BARRIER_BYTE_S = 10e-6, 1.6e-9
 _BARRIER = "seal"  # B1 has nearly all of it
 _GUESSED = 0.3  # what share of the stage's work the scan's guess of the pace is worth: a stage starts slowly

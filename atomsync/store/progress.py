@@ -11,7 +11,7 @@ from atomsync.errors import Interrupted
 class Progress:
     """Says nothing and never stops; subclasses draw a bar, and set ``stopping`` from a signal handler.
 
-    ``phase`` names what begins (scan, stage, verify, seal, hook, commit) with its expected size, ``advance``
+    ``phase`` names what begins (scan, stage, check, seal, hook, commit) with its expected size, ``advance``
     counts what is done of it. ``check`` raises Interrupted where stopping is still free of cost: before
     the seal, and while a command of the operator checks what is sealed. Behind that nobody asks.
     """

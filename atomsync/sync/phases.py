@@ -9,7 +9,7 @@ from atomsync.store.progress import Progress
 
 SCAN, STAGE, VERIFY, BARRIERS, HOOK, COMMIT = "scan", "stage", "verify", "barriers", "hook", "commit"
 _ORDER = (SCAN, STAGE, VERIFY, BARRIERS, HOOK, COMMIT)
-_PART_OF = {"seal": COMMIT}
+_PART_OF = {"check": VERIFY, "seal": COMMIT}
 
 
 class Phases(Progress):

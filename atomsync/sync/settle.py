@@ -17,7 +17,7 @@ from atomsync.store.copying import Source, digest_of, is_unchanged
 from atomsync.store.progress import Progress
 from atomsync.sync.compare import Comparer, Comparison
 from atomsync.sync.drift import KEEP, Drifted, Reckoned, reckoned
-from atomsync.sync.phases import SCAN, VERIFY, Phases
+from atomsync.sync.phases import Phases
 from atomsync.sync.rules import Rules
 from atomsync.sync.safety import Safety
 from atomsync.sync.touch import touch
@@ -132,7 +132,7 @@ class _Rounds:
         """Compare and stage once; what of it turned out to be unstable. ``graft``: what does not go well then
         is to be tried again without."""
         unit, origin, phases = self._unit, self._origin, self._phases
-        phases.phase(SCAN)
+        phases.phase("scan")
         began_ns = time.time_ns()
         compare = functools.partial(self._compared, rules, look, began_ns, graft)
         manifest = unit.session.manifest
@@ -151,7 +151,7 @@ class _Rounds:
             if error.path is not None:
                 error.also = _unreadable(origin, found)
             raise
-        phases.phase(VERIFY)
+        phases.phase("check")
         young = _torn_within_a_tick(unit, origin, found, began_ns, phases)
         unit.checked_ns = time.time_ns()
         unstable = {*young, *found.unstable, *unit.unstable, *_moved(origin, found, phases)}

@@ -116,7 +116,7 @@ def test_what_takes_longer_than_expected_is_never_done_before_it_is() -> None:
 def test_a_source_that_is_scanned_again_is_a_new_beginning() -> None:
     estimate = Estimate()
     estimate.begin("stage", 1000, 1 << 20, 0.0)
-    estimate.begin("verify", 0, 0, 1.0)
+    estimate.begin("check", 0, 0, 1.0)
     assert estimate.left_s(0, 0, 1.0) is not None
     estimate.begin("scan", 0, 0, 1.5)
     assert estimate.left_s(10, 0, 1.6) is None
