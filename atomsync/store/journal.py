@@ -27,7 +27,6 @@ import xxhash
 from atomsync.errors import JournalError
 from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Members, Step
 from atomsync.store.about import ABOUT_MAX_BYTES, About, is_about, is_text
-from atomsync.store.folders import rows, texts
 from atomsync.store.unit_id import is_unit_id
 from atomsync.tree.entry import DIR, FILE, LINK, OTHER, PLAIN, SEEN, Entry
 from atomsync.tree.graft import Graft
@@ -92,6 +91,8 @@ def encode(header: Header, steps: Iterable[Step], write: Callable[[bytes], objec
         put(STEP, _step_text(step))
         for kind, members in ((INSIDE, step.inside), (DISPLACED, step.displaced)):
             if isinstance(members, Graft):
+                from atomsync.store.folders import texts
+
                 for folder in members.folders:
                     for text in texts(folder, members.apart, _PAYLOAD_MAX_BYTES):
                         put(FOLDER, text)
@@ -276,6 +277,8 @@ def _members(payload: Any, top: str) -> Members:
 
 
 def _rows(payload: Any) -> Any:
+    from atomsync.store.folders import rows
+
     try:
         return [*rows(payload)]
     except (TypeError, ValueError):

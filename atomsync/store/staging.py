@@ -28,11 +28,9 @@ from atomsync.store.abandoned import try_lock
 from atomsync.store.content import Content, Linked, Shared, Spooled
 from atomsync.store.control import JOURNAL, PENDING, SLOTS, UNIT, Control
 from atomsync.store.copying import Job, Source, copy_file, link_file
-from atomsync.store.dealing import by_thread_or_process
 from atomsync.store.dressing import dress, take_default_acl
 from atomsync.store.drift import drifted
 from atomsync.store.kept import KeptObjects, version_gone
-from atomsync.store.pool import Outcome, copy_in_two, is_worth_it
 from atomsync.store.progress import Progress
 from atomsync.store.removal import remove_tree
 from atomsync.store.streams import LARGE_BYTES
@@ -44,6 +42,7 @@ from atomsync.tree.path import shown
 
 if TYPE_CHECKING:
     from atomsync.store.grafts import Planted
+    from atomsync.store.pool import Outcome
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _TAKEN_AWAY = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
@@ -452,6 +451,9 @@ class Stage:
         if not jobs:
             return []
         assert source is not None, "a plan with files needs the source they come from"
+        from atomsync.store.dealing import by_thread_or_process
+        from atomsync.store.pool import copy_in_two, is_worth_it
+
         unstable = []
         here, shared = by_thread_or_process(jobs) if former is None else (jobs, [])
         second = source.second(self.disk) if is_worth_it(shared) else None

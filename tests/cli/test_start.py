@@ -17,7 +17,7 @@ from atomsync.cli import collector
 from atomsync.cli.app import run
 
 _START = "from atomsync.cli import main; main()"
-_OURS_MAX = 118  # of a push; at the time of writing 113
+_OURS_MAX = 121  # of a push; at the time of writing 113
 _OTHERS_MAX = 100  # of click and the standard library, beyond a bare start; at the time of writing 83
 # What a plain push has no use for, and what each is for.
 _DENIED = {

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from atomsync import push
-from atomsync.store import pool, staging
+from atomsync.store import pool
 
 FILES = 6_000
 
@@ -46,7 +46,7 @@ def test_with_and_without_a_second_process_the_tree_is_the_same(
         started.append(1)
         return real(*arguments)
 
-    monkeypatch.setattr(staging, "copy_in_two", counting)
+    monkeypatch.setattr(pool, "copy_in_two", counting)
     push(src, tmp_path / "two", hard_links=True)  # so that files are staged one by one
     assert started or len(os.sched_getaffinity(0)) == 1
     monkeypatch.setattr(pool, "WORTH_FILES", FILES + 1)
