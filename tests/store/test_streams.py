@@ -380,6 +380,6 @@ def test_large_and_small_files_together_are_all_staged(
         (src / "d" / str(number)).write_bytes(b"%d" % number)
     for name, size in (("a", 64), ("b", 17), ("z", 17)):
         (src / name).write_bytes(name.encode() * (size * MIB))
-    push(src, tmp_path / "dst")
+    push(src, tmp_path / "dst", hard_links=True)  # so that files are staged one by one
     assert started.count("atomsync-stream") == 1
     assert_same_tree(src, tmp_path / "dst")
