@@ -105,6 +105,12 @@ class Second:
         """Let it close its copies of these, once it has done what it was asked."""
         self._send(packed(DROP, names))
 
+    @property
+    def idle(self) -> bool:
+        """Whether it has answered all it was asked."""
+        self.look()
+        return not self._waiting
+
     def ask(self, work: str, *arguments: Any, told: Callable[[int], object] | None = None) -> Task:
         """Give ``work`` away: "package.module:function", called with its ``Context`` (see ``second_main``)
         and these arguments, of built-in types. If it is gone the task is never answered."""

@@ -57,8 +57,12 @@ class Ahead:
         return True
 
     def abandon(self) -> None:
-        """What is not committed by now will not be."""
-        self._second.drop("control", "folders")
+        """What is not committed by now will not be, and nobody has to wait for its lock."""
+        self._second.look()
+        if self._put.answered:
+            self._second.drop("control", "folders")
+        else:
+            self._second.close()
 
 
 def put_there(context: Context, sizes: list[int], checked_ns: int, sync: str) -> None:

@@ -16,7 +16,7 @@ import xxhash
 from atomsync.errors import AtomSyncError, cannot_stage
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.meter import METER
-from atomsync.store.blocks import mismatch
+from atomsync.store.blocks import CHUNK_BYTES, mismatch
 from atomsync.store.copying import Job, Source, copy_file
 from atomsync.store.progress import Progress
 from atomsync.tree.entry import DIR, FILE
@@ -47,7 +47,7 @@ def plant(
         if kind != FILE:
             bed.make(record)
         elif size <= LARGE_BYTES:
-            found = bed.copy(record)
+            found = bed.copy(record) if size <= CHUNK_BYTES else None
             if found is None:
                 name = record[0]
                 job = Job(joined(path, name), joined(location, name), entry_of_record(record))

@@ -201,6 +201,7 @@ class Session:
         self, plan: Plan, source: Source | None, contents: Mapping[str, Content], kept: Collection[str]
     ) -> tuple[Plan, list[str]]:
         """Stage and verify; see ``Stage.stage``."""
+        self._stay_behind()
         self._source = source
         self.progress.phase("stage", *bytes_entering(plan.steps))
         try:
@@ -231,7 +232,8 @@ class Session:
         options = self.store.options
         try:
             check_not_held(self.control, plan.steps, self.store.held)
-            self._write_ahead(plan, header)
+            if header.coordinator is not None:
+                self._stay_behind()
             return seal(
                 self.control,
                 self.stage,
@@ -351,12 +353,12 @@ class Session:
             self._stage.let_go()
         self.control.let_go()
 
-    def _write_ahead(self, plan: Plan, header: Header) -> None:
-        """Have the manifest follow the grafts of a unit while that is sealed and committed."""
-        self._stay_behind()
+    def write_ahead(self, plan: Plan, checked_ns: int) -> None:
+        """Have the manifest follow the grafts of a staged ``plan`` while that is checked, sealed and committed.
+        ``checked_ns``: behind the staging, and before the sources were last seen unchanged."""
         grafts = [step.inside for step in plan.steps if isinstance(step.inside, Graft)]
         whole = self.control.capabilities.time_step_ns == 1 and self.manifest.sync is not None
-        if not whole or header.coordinator is not None or sum(map(len, grafts)) < WORTH_NAMES:
+        if not whole or sum(map(len, grafts)) < WORTH_NAMES:
             return
         second = self._source.second(self.control.disk) if self._source else None
         if second is not None:
@@ -364,7 +366,7 @@ class Session:
 
             with contextlib.suppress(OSError):
                 sync = self.manifest.sync or ""
-                self._ahead = Ahead(second, self.control.fd, grafts, header.checked_ns, sync)
+                self._ahead = Ahead(second, self.control.fd, grafts, checked_ns, sync)
 
     def _stay_behind(self) -> None:
         if self._ahead is not None:

@@ -120,6 +120,8 @@ def moved_in_grafts(origin: Source, grafts: Iterable[Graft], progress: Progress)
     folders = [folder for graft in grafts for folder in graft.folders]
     names = sum(folder.names for folder in folders)
     second = origin.second(origin.disk) if names >= WORTH_NAMES else None
+    if second is not None and not second.idle:  # it writes ahead
+        second = None
     if second is not None:
         second.give(source=origin.root)
 

@@ -151,6 +151,7 @@ class _Rounds:
             if error.path is not None:
                 error.also = _unreadable(origin, found)
             raise
+        unit._write_ahead()
         phases.phase("check")
         young = _torn_within_a_tick(unit, origin, found, began_ns, phases)
         unit.checked_ns = time.time_ns()

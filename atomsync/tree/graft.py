@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from atomsync.tree.entry import FILE, Entry
 
 PAGE_BYTES = 4096
-LARGE_BYTES = 1 << 20
+LARGE_BYTES = 16 << 20
+"""A file beyond this is staged by itself, with more than one thread."""
 NO_DIGEST = bytes(16)
 
 Record = tuple[str, str, int, int, int, int, int, str, int, int, int]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import MappingProxyType, TracebackType
@@ -110,6 +111,12 @@ class UnitOfWork(Changing):
     def _flush(self) -> None:
         """``flush``, for who does not ask for the evidence: that is a value for each file."""
         self._flush_now()
+
+    @verb(FLUSH)
+    def _write_ahead(self) -> None:
+        """What was flushed is likely to be committed: see ``Session.write_ahead``."""
+        if self._flushed and not self._prepared:
+            self.session.write_ahead(self._plan, time.time_ns())
 
     def _flush_now(self) -> None:
         with self._failing():
