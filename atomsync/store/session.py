@@ -354,7 +354,7 @@ class Session:
         self.control.let_go()
 
     def write_ahead(self, plan: Plan, checked_ns: int) -> None:
-        """Have the manifest follow the grafts of a staged ``plan`` while that is checked, sealed and committed.
+        """Have the manifest follow the grafts of a staged ``plan`` while that is checked and committed.
         ``checked_ns``: behind the staging, and before the sources were last seen unchanged."""
         grafts = [step.inside for step in plan.steps if isinstance(step.inside, Graft)]
         whole = self.control.capabilities.time_step_ns == 1 and self.manifest.sync is not None

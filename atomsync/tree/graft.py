@@ -11,7 +11,7 @@ from __future__ import annotations
 import marshal
 import os
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from atomsync.tree.entry import FILE, Entry
@@ -50,7 +50,9 @@ class Folder(NamedTuple):
     digests: bytes = b""
 
 
-class Graft(Collection[tuple[str, Entry]]):
+# No subclass of Collection, though it is one: to ask whether a value is of an abstract class costs ten times
+# as much, and it is asked for each step.
+class Graft:
     """All below one new directory: its ``folders``, sorted, so each is behind the one that holds it. As a
     collection it is what a step has ``inside``: full paths with entries, and digests if these are known."""
 
