@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-# Seconds on an idle machine. Only their ratios matter, but for the barriers.
-_SCAN_FILE_S = 12e-6
+# Seconds. Only their ratios matter, but for the barriers.
+_SCAN_FILE_S = 21e-6
 _STAGE_FILE_S, _STAGE_BYTE_S = 40e-6, 0.7e-9
-_BEHIND_FILE_S = {"check": 7e-6, "seal": 6e-6, "commit": 9e-6}
-_BARRIER_FILE_S, _BARRIER_BYTE_S = 10e-6, 1.6e-9
+_BEHIND_FILE_S = {"check": 12e-6, "seal": 5e-6, "commit": 1e-6}
+_BARRIER_FILE_S, _BARRIER_BYTE_S = 7e-6, 1.05e-9
 _BARRIER = "seal"  # B1 has nearly all of it
 _GUESSED = 0.3  # what share of the stage's work the scan's guess of the pace is worth: a stage starts slowly
 _OVERDUE = 0.1  # what is left of a phase that takes longer than was expected of it
