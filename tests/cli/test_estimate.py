@@ -1,8 +1,8 @@
 """How much longer a push takes, as the bar tells it.
 
-``traces/`` has what real first pushes of 50,000 files (830 MB) told of themselves, and when: on a machine with
-two processors, idle or not. The estimate is asked as a bar asks it, ten times a second; so nothing here depends
-on the clock of the machine that runs the test.
+``traces/`` has what real first pushes of 50,000 files (830 MB) told of themselves, and when: on a machine
+with two processors, idle or not. The estimate is asked as a bar asks it, ten times a second; so nothing here
+depends on the clock of the machine that runs the test.
 """
 
 from __future__ import annotations
