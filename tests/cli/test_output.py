@@ -564,3 +564,20 @@ def test_no_command_at_all_shows_the_help(atomsync: Any) -> None:
     done = atomsync()
     assert "push" in done.stdout + done.stderr
     assert done.returncode in (0, 1)
+
+
+@pytest.mark.parametrize("more", [(), ("--json",), ("--diff",)])
+def test_whoever_reads_only_the_beginning_of_a_show_is_told_of_no_error(
+    more: tuple[str, ...], atomsync: Any, tmp_path: Path
+) -> None:
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    src.mkdir()
+    for number in range(3_000):
+        (src / f"{number}").touch()
+    assert atomsync("push", src, dst).returncode == 0
+    process = atomsync.start("show", *more, dst)
+    process.stdout.readline()
+    process.stdout.close()
+    said = process.stderr.read()
+    assert (process.wait(timeout=30), said) == (1, "")
+    process.stderr.close()
