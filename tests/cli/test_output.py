@@ -581,3 +581,31 @@ def test_whoever_reads_only_the_beginning_of_a_show_is_told_of_no_error(
     said = process.stderr.read()
     assert (process.wait(timeout=30), said) == (1, "")
     process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("--version", 44),
+        ("status {dst}", 44),
+        ("log --json {dst}", 44),
+        ("push {dst} {src}/none/none", 3),
+        ("push {src} {dst}", 0),
+        ("push --json {src} {dst}", 0),
+        ("push --json {src}/none {dst}", 3),
+        ("bogus", 1),
+    ],
+)
+def test_the_exit_status_is_right_also_if_nothing_can_be_told(
+    words: str, status: int, tmp_path: Path, src: Path, dst: Path
+) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    code = "from atomsync.cli import main; main()"
+    line = [sys.executable, "-c", code, *words.format(src=src, dst=dst).split()]
+    subprocess.run([*line[:3], "push", src, dst], env=env, check=True, capture_output=True)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(line, env=env, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == status
+        assert "Traceback" not in done.stderr
+        assert "ignored" not in done.stderr
+        assert subprocess.run(line, env=env, stdout=full, stderr=full).returncode == status
