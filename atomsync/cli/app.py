@@ -5,6 +5,7 @@ No traceback reaches a user; ``ATOMSYNC_DEBUG=1`` shows it to whoever looks for 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
@@ -98,19 +99,23 @@ def main() -> NoReturn:
     children_are_heard_of()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter shows its number
-            stream.reconfigure(errors="backslashreplace")
+            with contextlib.suppress(OSError):  # it cannot be written to; who has something to say finds out
+                stream.reconfigure(errors="backslashreplace")
     _leave(run(sys.argv[1:]))
 
 
 def _leave(status: int) -> NoReturn:
     """End the process. All is closed and said by now, so nothing need be taken apart piece by piece: that
     takes as long as a small push itself."""
-    try:
-        for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdout, sys.stderr):
+        try:
             if stream is not None:
                 stream.flush()
-    except (OSError, ValueError):  # what cannot be said is Python's to complain of
-        sys.exit(status)
+        except OSError:  # it was told already, or cannot be: Python would try once more, and end with 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            status = status or int(stream is sys.stdout)
+        except ValueError:  # it was closed
+            pass
     if threading.active_count() > 1:
         sys.exit(status)
     os._exit(status)
@@ -157,12 +162,13 @@ def run(arguments: list[str]) -> int:
 
 
 def _failed(error: AtomSyncError, told: Told) -> int:
-    if told.as_json:
-        from atomsync.cli import records
+    with contextlib.suppress(OSError):  # nobody hears it: the exit status tells all the same
+        if told.as_json:
+            from atomsync.cli import records
 
-        click.echo(records.failure(error))
-    else:
-        from atomsync.cli import render
+            click.echo(records.failure(error))
+        else:
+            from atomsync.cli import render
 
-        say(render.failure(error), err=True)
+            say(render.failure(error), err=True)
     return error.exit_status

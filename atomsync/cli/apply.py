@@ -8,7 +8,7 @@ import click
 
 from atomsync.cli import planfile
 from atomsync.cli.options import hook_options, output_options
-from atomsync.cli.push import carried_out, progress_of, with_report
+from atomsync.cli.push import carried_out, progress_of, ready, with_report
 from atomsync.cli.signals import stopping
 from atomsync.sync.applying import apply
 
@@ -33,6 +33,7 @@ def command(file: str, *, verbose: int, quiet: bool, as_json: bool, **hooks: Any
       atomsync apply monday.plan
     """
     plan = planfile.read(file)
+    ready(as_json=as_json)
     where = plan.destination, str(plan.options["durability"])
     with stopping(progress_of(bar=not (quiet or as_json), curious=verbose > 1, where=where)) as progress:
         report = with_report(apply, plan, progress=progress, **hooks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 
 from rich.console import Console
@@ -30,6 +31,7 @@ class BarProgress(Counted):
     def __init__(self, *, curious: bool = False, durable: bool = True) -> None:
         super().__init__(curious=curious)
         self._estimate = Estimate(durable=durable)
+        self._one_at_a_time = threading.Lock()  # rich asks from a thread of its own
         self._bar = RichProgress(
             TextColumn("{task.description:>6}"),
             BarColumn(),
@@ -43,7 +45,8 @@ class BarProgress(Counted):
         self._bar.start()
 
     def phase(self, name: str, files: int = 0, size: int = 0) -> None:
-        self._estimate.begin(name, files, size, time.monotonic(), self._files)
+        with self._one_at_a_time:
+            self._estimate.begin(name, files, size, time.monotonic(), self._files)
         super().phase(name, files, size)
         self._bar.remove_task(self._task)
         self._task = self._bar.add_task(name, total=size or None, told="")
@@ -59,7 +62,8 @@ class BarProgress(Counted):
 
     def left_s(self) -> float | None:
         """How much longer everything takes; None if that cannot be told yet."""
-        return self._estimate.left_s(self._files, self._size, time.monotonic())
+        with self._one_at_a_time:
+            return self._estimate.left_s(self._files, self._size, time.monotonic())
 
     def close(self) -> None:
         self._bar.stop()

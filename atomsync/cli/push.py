@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -72,11 +73,18 @@ def command(
     lines = pattern_lines(ctx.meta["patterns"])
     filters = Filters(lines, gitignore=gitignore)
     where = dst, str(options["durability"])
+    ready(as_json=as_json)
     with stopping(progress_of(bar=not (quiet or as_json), curious=verbose > 1, where=where)) as progress:
         report = with_report(push, src, dst, dry_run=dry_run, filters=filters, progress=progress, **options)
     if save_plan is not None:
         planfile.write(save_plan, plan_of(report, src, dst, lines, gitignore=gitignore, options=ctx.params))
     return carried_out(report, progress, verbose=verbose or dry_run, quiet=quiet, as_json=as_json)
+
+
+def ready(*, as_json: bool) -> None:
+    """Load what tells of a push, before it is carried out: it may put another program where ours is."""
+    if as_json:
+        importlib.import_module("atomsync.cli.records")
 
 
 def with_report(push: Callable[..., Report], *about: Any, **options: Any) -> Report:

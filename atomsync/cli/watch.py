@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
+import pkgutil
 import queue
 import threading
 import time
@@ -26,6 +28,7 @@ from atomsync.tree.path import shown
 _DEFAULT = WatchOptions._field_defaults
 _LINES_MAX = 10_000  # that wait to be printed
 _LAST_WORDS_S = 2.0  # for what is left of them at the end
+_ROOMS = ["fs", "tree", "plan", "store", "unit", "sync"]
 
 
 class WatchCommand(PairCommand):
@@ -116,6 +119,7 @@ def command(
       atomsync status /srv/www
     """
     collector.as_usual()
+    _load_all()
     with _Teller(verbose=verbose, quiet=quiet, as_json=as_json, named=config is not None) as teller:
         if config is None:
             if src is None or dst is None:
@@ -135,6 +139,15 @@ def command(
         again = lambda: read(path, ctx.command).pairs  # noqa: E731
         Service(found.pairs, teller, metrics or found.metrics, read=again).run()
         return 0
+
+
+def _load_all() -> None:
+    """All that a push loads only when it needs it: a watch needs it some day, and by then this program may
+    have been upgraded or removed."""
+    for room in _ROOMS:
+        found = importlib.import_module(f"atomsync.{room}")
+        for module in pkgutil.iter_modules(found.__path__, found.__name__ + "."):
+            importlib.import_module(module.name)
 
 
 def _from_here(path: str) -> str:

@@ -31,9 +31,9 @@ from typing import Any
 from atomsync import errors
 from atomsync.fs.disk import Disk
 from atomsync.fs.posix import PosixDisk
-from atomsync.fs.wire import DROP, FAILED, GIVE, HEAD, REFUSED, TASK, TOLD, length, packed, unpacked
+from atomsync.fs.wire import DROP, FAILED, GIVE, HEAD, REFUSED, TASK, TOLD, length, like, packed, unpacked
 
-_START = "import sys;sys.path[:]=sys.argv[1:];from atomsync.fs.second_main import main;main()"
+_START = "import sys;sys.path[:]=sys.argv[2:];from atomsync.fs.second_main import main;main()"
 _LOOK_UP_MS = 100  # how long a wait may keep us from noticing a signal
 _READ_BYTES = 1 << 18
 
@@ -74,11 +74,14 @@ class Second:
         self.alive = True
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
         self._socket, standard = ours, os.devnull
-        arguments = ["-S", "-E", "-X", f"utf8={sys.flags.utf8_mode}", "-c", _START]
+        # Names are the same text there: the program may have changed the locale it was started with.
+        utf8 = int(sys.getfilesystemencoding() == "utf-8")
+        caches = ["-B"] if sys.dont_write_bytecode else []
+        arguments = ["-S", "-E", *caches, "-X", f"utf8={utf8}", "-c", _START, like()]
         try:
             self._pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, *arguments, *(path for path in sys.path if path)],
+                [sys.executable, *arguments, *(path for path in sys.path if path and isinstance(path, str))],
                 os.environ,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
@@ -114,9 +117,13 @@ class Second:
     def ask(self, work: str, *arguments: Any, told: Callable[[int], object] | None = None) -> Task:
         """Give ``work`` away: "package.module:function", called with its ``Context`` (see ``second_main``)
         and these arguments, of built-in types. If it is gone the task is never answered."""
-        task = Task(told)
-        self._waiting.append(task)
-        self._send(packed(TASK, work, arguments))
+        task, data = Task(told), packed(TASK, work, arguments)
+        try:
+            self._waiting.append(task)
+            self._send(data)
+        except BaseException:  # who waits for an answer to it would be given the next one's
+            self.close()
+            raise
         return task
 
     def look(self) -> None:
@@ -143,24 +150,39 @@ class Second:
 
     # -- the wire
     def _send(self, data: bytes, along: array.array[int] | None = None) -> None:
-        """All of it; takes in answers meanwhile, or each side might wait for the other to read."""
+        """All of it; takes in answers meanwhile, or each side might wait for the other to read. What
+        interrupts it leaves half a message behind, with which nothing that follows would be understood: it
+        is closed then."""
         view = memoryview(data)
         ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, along)] if along else []
-        while view and self.alive:
-            try:
-                view = view[self._socket.sendmsg([view], ancillary) :]
-                ancillary = []
-            except BlockingIOError:
-                self._poll.modify(self._socket, select.POLLIN | select.POLLOUT)
-                self._receive(_LOOK_UP_MS)
-                self._poll.modify(self._socket, select.POLLIN)
-            except OSError:
-                self.close()
+        try:
+            while view and self.alive:
+                try:
+                    view = view[self._socket.sendmsg([view], ancillary) :]
+                    ancillary = []
+                except BlockingIOError:
+                    self._poll.modify(self._socket, select.POLLIN | select.POLLOUT)
+                    self._receive(_LOOK_UP_MS)
+                    if self.alive:
+                        self._poll.modify(self._socket, select.POLLIN)
+                except OSError:
+                    self.close()
+        except BaseException:
+            self.close()
+            raise
 
     def _receive(self, wait_ms: int) -> bool:
-        """Take in what comes within this time; whether anything came."""
+        """Take in what comes within this time; whether anything came. What interrupts it, or is raised by who
+        is told, closes it, as ``_send``."""
         if not self.alive or not self._poll.poll(wait_ms):
             return False
+        try:
+            return self._take_in()
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_in(self) -> bool:
         try:
             data = self._socket.recv(_READ_BYTES)
         except BlockingIOError:  # there is only room to send
@@ -191,12 +213,18 @@ def second_process(*disks: Disk) -> Second | None:
     """One that works on these disks, if it can be had, and if there is a processor for it."""
     if any(type(disk) is not PosixDisk for disk in disks):
         return None  # another disk lives in this process only
-    if not sys.executable or _processors() < 2:
+    if not _is_python(sys.executable) or _processors() < 2:
         return None
     try:
         return Second()
     except (OSError, NotImplementedError):
         return None
+
+
+def _is_python(executable: str) -> bool:
+    """Whether that is an interpreter, not a program that has one in it: started once more, it might do
+    anything."""
+    return bool(executable) and not hasattr(sys, "frozen") and "py" in os.path.basename(executable).lower()
 
 
 def _processors() -> int:

@@ -12,7 +12,20 @@ import os
 import signal
 import sys
 
-from atomsync.fs.wire import ANSWER, DROP, FAILED, GIVE, HEAD, REFUSED, TASK, TOLD, length, packed, unpacked
+from atomsync.fs.wire import (
+    ANSWER,
+    DROP,
+    FAILED,
+    GIVE,
+    HEAD,
+    REFUSED,
+    TASK,
+    TOLD,
+    length,
+    like,
+    packed,
+    unpacked,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +87,9 @@ class Context:
 def main() -> None:
     """Serves what comes by descriptor 0, until nothing will come any more."""
     _die_with_parent()
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # what its parent let all its children have
+    if sys.argv[1] != like():
+        os._exit(1)  # we would not understand each other
+    _close_what_was_left_open()
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a question, which the parent answers
     connection = _socket.socket(fileno=0)
     context = Context(connection.sendall)
@@ -139,6 +154,22 @@ def _received(connection: _socket.socket) -> tuple[tuple[Any, ...], list[int]] |
             return None
         view = view[count:]
     return unpacked(body), list(descriptors)
+
+
+def _close_what_was_left_open() -> None:
+    """What its parent let all its children have. Not one number after the other, where that can be helped: in
+    many a container there are a thousand million of them."""
+    try:
+        found = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        return
+    for fd in found:
+        try:
+            if fd > 2:
+                os.close(fd)
+        except OSError:
+            pass  # the one by which this was found out
 
 
 def _die_with_parent() -> None:

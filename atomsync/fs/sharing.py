@@ -50,6 +50,7 @@ def shared(
     Raises what these raise; then nobody works on any more.
     """
     given: deque[tuple[Portion, Task]] = deque()
+    other: Second | None = None
     done = False
     try:
         while True:
@@ -78,6 +79,5 @@ def shared(
                     yield portion, (again or here)(portion)
                 given.clear()
     finally:
-        other = second()
-        if not done and other is not None and given:
+        if not done and other is not None:  # who interrupts us may do so while something is given away
             other.close()

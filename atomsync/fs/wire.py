@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import marshal
 import struct
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,13 @@ TASK, GIVE, DROP = range(3)
 
 _LENGTH = struct.Struct("<I")
 HEAD = _LENGTH.size
+
+
+def like() -> str:
+    """What must be the same at both ends: a program may be upgraded while it runs, and names are text."""
+    version: str = sys.modules["atomsync"].__version__
+    encoding = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+    return " ".join([version, sys.version, *encoding])
 
 
 def packed(*message: Any) -> bytes:

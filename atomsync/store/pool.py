@@ -51,6 +51,7 @@ def copy_in_two(
     def told(size: int) -> None:
         progress.advance(0, size)
 
+    done = False
     try:
         while chunks or given:
             progress.check()
@@ -76,8 +77,9 @@ def copy_in_two(
                     _remove(chunk, slots)
                     chunks.append(chunk)
                 given.clear()
+        done = True
     finally:
-        if given:
+        if not done:
             second.close()  # we fail: it is not to go on behind our back
         second.drop("source", "slots", "lock")
 

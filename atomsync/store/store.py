@@ -248,6 +248,8 @@ class BaseStore:
             if control is not None:
                 control.claim(make=False)
             yield control
+        except BrokenPipeError:  # no disk says so: whoever was told of it reads no more
+            raise
         except OSError as error:
             raise from_oserror(error, f"cannot show {shown(self.path)}") from None
         finally:

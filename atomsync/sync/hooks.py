@@ -7,6 +7,7 @@ commit point, when the store is free again, so that it may use atomsync itself.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 from collections.abc import Iterable
@@ -66,7 +67,8 @@ class Place(NamedTuple):
 
 
 def check_hooks(hooks: Hooks, keep: int) -> None:
-    """UsageError for what could never run."""
+    """UsageError for what could never run. Loads what is needed behind the commit: another program may be
+    where ours was by then."""
     for option, command in (("--check", hooks.check), ("--after", hooks.after)):
         if "\0" in command:
             raise UsageError(f"cannot use the command of {option}", "it has a NUL in it")
@@ -76,6 +78,10 @@ def check_hooks(hooks: Hooks, keep: int) -> None:
         raise UsageError("cannot undo on failure", "no unit is kept", "Keep at least one: --keep 1")
     if hooks.timeout_s < 0:
         raise UsageError("cannot wait a negative time for a hook", f"{hooks.timeout_s:g} s")
+    if hooks.after:
+        importlib.import_module("atomsync.sync.running")
+    if hooks.undo_on_failure:
+        importlib.import_module("atomsync.unit.reverting")
 
 
 def listeners(hooks: Hooks, place: Place, progress: Progress) -> list[Listeners]:

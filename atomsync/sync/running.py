@@ -8,6 +8,7 @@ import os
 import selectors
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
@@ -45,8 +46,6 @@ def run(
     """
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
         raise OSError(errno.ECHILD, "SIGCHLD is ignored, so nobody could tell how it ended")
-    import tempfile  # it costs 10 ms, and only a hook needs it
-
     with contextlib.ExitStack() as stack:
         # A file, not a pipe: nobody waits for a command that does not read, or is hurt by one.
         standard_input = stack.enter_context(tempfile.TemporaryFile())

@@ -50,7 +50,8 @@ class Glance:
         disk, source = self._source.disk, self._source.at(path)
         alike, below = 0, []
         want_rest, have_rest = [], []
-        for name, new in disk.scandir(source):
+        listed = disk.scandir(source)
+        for name, new in listed:
             old = have.pop(name, None)
             if old is not None:
                 mode = new.st_mode
@@ -80,6 +81,8 @@ class Glance:
             have_rest += have.items()
         if not want_rest and not have_rest:
             return alike + len(below), below, {}, {}
+        if len(dict(listed)) != len(listed):
+            return None  # tmpfs tells a name twice that was replaced meanwhile
         want = entries(disk, source, want_rest)
         return alike + len(below), below, want, entries(to, destination, have_rest)
 

@@ -49,7 +49,8 @@ def read(source: Cursor, head: Head, ownership: Ownership, device: int = 0) -> R
     below: list[Head] = []
     left_out: list[tuple[str, str]] = []
     prefix = head.path + "/"
-    for name, found in disk.scandir(fd) if head.enter else ():
+    # Each name once: tmpfs tells one twice that was replaced meanwhile.
+    for name, found in dict(disk.scandir(fd)).items() if head.enter else ():
         bits = found.st_mode
         form, mode = bits & _FORMAT, bits & 0o7777
         uid, gid = found.st_uid, found.st_gid

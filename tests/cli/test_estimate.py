@@ -11,13 +11,15 @@ import json
 import os
 import re
 import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from atomsync.cli.bar import has_barriers
+from atomsync.cli.bar import BarProgress, has_barriers
 from atomsync.cli.estimate import Estimate
 from atomsync.cli.render_progress import left
 
@@ -171,3 +173,30 @@ def test_a_terminal_is_told_how_much_longer_it_takes(
     os.close(ours)
     assert process.returncode == 0, shown
     assert re.search(r"of 4,000 files · .* about \d+ s left", shown.decode(errors="replace"))
+
+
+def test_a_bar_may_be_asked_while_a_phase_begins() -> None:
+    """It is drawn by another thread, which an error would end."""
+    bar, raised, ended = BarProgress(), [], threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            try:
+                bar.left_s()
+            except Exception as error:
+                raised.append(error)
+
+    thread, interval = threading.Thread(target=ask), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        for _ in range(400):
+            for name, files in (("scan", 0), ("stage", 5), ("check", 0), ("scan", 0), ("stage", 0)):
+                bar.phase(name, files)
+                bar.advance(1)
+    finally:
+        ended.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+        bar.close()
+    assert not raised

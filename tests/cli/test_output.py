@@ -564,3 +564,48 @@ def test_no_command_at_all_shows_the_help(atomsync: Any) -> None:
     done = atomsync()
     assert "push" in done.stdout + done.stderr
     assert done.returncode in (0, 1)
+
+
+@pytest.mark.parametrize("more", [(), ("--json",), ("--diff",)])
+def test_whoever_reads_only_the_beginning_of_a_show_is_told_of_no_error(
+    more: tuple[str, ...], atomsync: Any, tmp_path: Path
+) -> None:
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    src.mkdir()
+    for number in range(3_000):
+        (src / f"{number}").touch()
+    assert atomsync("push", src, dst).returncode == 0
+    process = atomsync.start("show", *more, dst)
+    process.stdout.readline()
+    process.stdout.close()
+    said = process.stderr.read()
+    assert (process.wait(timeout=30), said) == (1, "")
+    process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("--version", 44),
+        ("status {dst}", 44),
+        ("log --json {dst}", 44),
+        ("push {dst} {src}/none/none", 3),
+        ("push {src} {dst}", 0),
+        ("push --json {src} {dst}", 0),
+        ("push --json {src}/none {dst}", 3),
+        ("bogus", 1),
+    ],
+)
+def test_the_exit_status_is_right_also_if_nothing_can_be_told(
+    words: str, status: int, tmp_path: Path, src: Path, dst: Path
+) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    code = "from atomsync.cli import main; main()"
+    line = [sys.executable, "-c", code, *words.format(src=src, dst=dst).split()]
+    subprocess.run([*line[:3], "push", src, dst], env=env, check=True, capture_output=True)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(line, env=env, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == status
+        assert "Traceback" not in done.stderr
+        assert "ignored" not in done.stderr
+        assert subprocess.run(line, env=env, stdout=full, stderr=full).returncode == status

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import gc
 import importlib.metadata
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -117,3 +119,31 @@ def test_only_what_runs_for_days_looks_for_cycles_at_the_usual_pace(tmp_path: Pa
         assert gc.get_threshold() == usual
     finally:
         collector.as_usual()
+
+
+@pytest.mark.parametrize("more", [(), ("--json",), ("-v",), ("--undo-on-failure",)])
+def test_a_push_may_put_another_program_where_its_own_is(more: tuple[str, ...], tmp_path: Path) -> None:
+    """What it needs behind the commit it has loaded before."""
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    src.mkdir()
+    (src / "new").touch()
+    shutil.copytree(Path(package.__file__).parent, dst / "atomsync")
+    line = ["push", "--delete", "--max-delete", "100%", "--after", "touch ../ran; test ! -e ../fail"]
+    if "--undo-on-failure" in more:
+        (tmp_path / "fail").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", _START, *line, *more, src, dst],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(dst)},
+    )
+    assert "internal error" not in done.stdout + done.stderr
+    assert (tmp_path / "ran").exists()
+    if "--undo-on-failure" in more:
+        assert (dst / "atomsync").exists()
+        assert "was undone" in done.stderr
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert not (dst / "atomsync").exists()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import atomsync as package
 from atomsync.cli import records, render_watch
 from atomsync.errors import NoSpace, UsageError
 from atomsync.follow.watching import Coverage
@@ -408,3 +411,40 @@ def test_what_a_watch_tells_in_json_is_what_the_page_says(event: str) -> None:
 )
 def test_what_a_watch_tells_a_person_is_plain_lines(event: str, lines: list[str]) -> None:
     assert [line for line, _ in render_watch.watch(event, TOLD[event], verbose=False)] == lines
+
+
+def test_a_watch_goes_on_when_the_program_was_upgraded_or_removed(tmp_path: Path, wait_until: Wait) -> None:
+    src, dst, program = tmp_path / "src", tmp_path / "dst", tmp_path / "program"
+    shutil.copytree(Path(package.__file__).parent, program / "atomsync")
+    src.mkdir()
+    (src / "first").touch()
+    code = "from atomsync.cli import main; main()"
+    hooks = ["--check", "true", "--after", "test ! -e refused", "--undo-on-failure"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "watch", "--delete", *hooks, src, dst],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(program)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        wait_until((dst / "first").exists)
+        shutil.rmtree(program)
+        new = tmp_path / "new"
+        new.mkdir()
+        for number in range(1_500):
+            (new / f"{number}").touch()
+        (new / "large").write_bytes(bytes(17 << 20))
+        new.rename(src / "new")
+        wait_until((dst / "new" / "large").exists)
+        (src / "refused").touch()
+        (src / "new" / "large").write_bytes(bytes(18 << 20))
+        wait_until(lambda: len([*dst.glob(".atomsync/history/*")]) == 4)
+    finally:
+        process.terminate()
+        said, _ = process.communicate(timeout=30)
+    assert "internal error" not in said
+    assert "was undone" in said
+    assert (dst / "new" / "large").stat().st_size == 17 << 20
+    assert process.returncode == 0

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -314,3 +315,115 @@ def test_one_that_is_no_python_is_gone_at_the_first_question(monkeypatch: pytest
     began = time.monotonic()
     assert not found.wait(found.ask("os:getpid"), nobody_stops)
     assert time.monotonic() < began + 30
+
+
+@pytest.mark.parametrize("name", ["uwsgi", "a_program_in_which_python_is"])
+def test_a_program_that_has_an_interpreter_in_it_is_not_started_once_more(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    program = tmp_path / name
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nsleep 600\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    if "python" in name:
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert second_process(PosixDisk()) is None
+    assert not (tmp_path / "started").exists()
+
+
+# -- both ends are the same
+
+
+def test_names_are_the_same_text_there_also_in_a_program_that_has_changed_its_locale(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / "src" / f"d{number}").mkdir(parents=True)
+        for name in range(1000):
+            (tmp_path / "src" / f"d{number}" / f"é{name}").touch()
+    code = """
+        import os, sys
+        os.sched_getaffinity = lambda _: {0, 1}
+        os.environ["LC_ALL"] = "C"
+        from atomsync import push
+        report = push(sys.argv[1] + "/src", sys.argv[1] + "/dst")
+        assert report.receipt.created == 3003
+        print(ascii([change.path for change in report.changes if "\\udcc3" in change.path][:3]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), tmp_path],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+        cwd=Path(module.__file__).parents[2],
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_another_version_does_nothing_for_us(
+    second: Second, tasks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may upgrade a program while it runs."""
+    monkeypatch.setattr(module, "like", lambda: "0.0.9 of another Python")
+    found = Second()
+    assert not found.wait(found.ask(f"{tasks}:echo", 1), nobody_stops)
+    assert not is_there(pid_of(found))
+
+
+def test_it_leaves_no_caches_where_its_parent_leaves_none(
+    tasks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for leaves_none in (True, False):
+        monkeypatch.setattr(sys, "dont_write_bytecode", leaves_none)
+        found = Second()
+        assert found.wait(found.ask(f"{tasks}:echo", 1), nobody_stops)
+        found.close()
+        assert (tmp_path / "__pycache__").exists() is not leaves_none
+
+
+# -- what cuts in
+
+
+def test_one_that_is_killed_while_it_is_told_more_than_it_takes_is_gone(
+    second: Second, done: Callable[..., Any], tasks: str
+) -> None:
+    done("echo", 1)
+    os.kill(pid_of(second), signal.SIGSTOP)
+    killer = threading.Timer(0.3, os.kill, [pid_of(second), signal.SIGKILL])
+    killer.start()
+    task = second.ask(f"{tasks}:echo", bytes(10 << 20))
+    killer.join()
+    assert not second.wait(task, nobody_stops)
+
+
+@pytest.mark.parametrize("where", ["sendmsg", "recv", "told"])
+def test_who_is_interrupted_at_the_wire_has_no_second_process_any_more(
+    where: str, second: Second, done: Callable[..., Any], tasks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a message was sent or taken in: whatever came after it would mean something else."""
+
+    def cut(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    class Cut:
+        def __init__(self, real: Any) -> None:
+            self.real = real
+
+        def __getattr__(self, name: str) -> Any:
+            return cut if name == where else getattr(self.real, name)
+
+    done("echo", 1)
+    monkeypatch.setattr(second, "_socket", Cut(second._socket))
+
+    def ask_and_wait() -> None:
+        second.wait(second.ask(f"{tasks}:told", [1], told=cut), nobody_stops)
+
+    with pytest.raises(KeyboardInterrupt):
+        ask_and_wait()
+    assert not is_there(pid_of(second))
+    assert not second.wait(second.ask(f"{tasks}:echo", 2), nobody_stops)
+
+
+def test_what_cannot_be_sent_is_no_task(second: Second, done: Callable[..., Any], tasks: str) -> None:
+    with pytest.raises(ValueError, match="unmarshallable"):
+        second.ask(f"{tasks}:echo", object())
+    assert done("echo", "the next") == "the next"

@@ -416,3 +416,73 @@ def test_directories_in_which_much_differs_come_back_from_the_second_process(
     comparison = same_three_ways(found, src, dst, Rules(Filters(), ROOT))
     assert len(comparison.changes) == 40 * 102
     assert back
+
+
+# -- a name that is told twice
+
+
+@pytest.fixture
+def replaced_meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """What a tmpfs tells, of the directory of this file, if that is replaced while it is read: both."""
+    real = PosixDisk.scandir
+
+    def while_it_is_read(file: Path) -> None:
+        there = file.parent.stat().st_ino
+        done: list[int] = []
+
+        def scandir(self: PosixDisk, fd: int) -> Any:
+            listed = real(self, fd)
+            if os.fstat(fd).st_ino == there and not done:
+                done.append(1)
+                (file.parent / ".new").write_bytes(b"replaced")
+                (file.parent / ".new").rename(file)
+                listed.append((file.name, file.lstat()))
+            return listed
+
+        monkeypatch.setattr(PosixDisk, "scandir", scandir)
+
+    return while_it_is_read
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_file_that_is_replaced_while_its_directory_is_read_comes_as_it_is_in_the_end(
+    there: bool,
+    replaced_meanwhile: Callable[[Path], None],
+    tmp_path: Path,
+    assert_same_tree: Callable[..., None],
+) -> None:
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    (src / "d").mkdir(parents=True)
+    for name in "abc":
+        (src / "d" / name).write_bytes(b"first")
+    if there:
+        push(src, dst)
+    replaced_meanwhile(src / "d" / "b")
+    report = push(src, dst)
+    assert report.receipt is not None
+    assert (dst / "d" / "b").read_bytes() == b"replaced"
+    assert report.receipt.updated == there
+    assert_same_tree(src, dst)
+
+
+@pytest.mark.parametrize("names", [("a",), ("new", "a"), ("sub",)])
+def test_of_a_directory_that_tells_a_name_twice_a_glance_says_nothing(
+    names: tuple[str, ...], found: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    for root in (src, dst):
+        (root / "sub").mkdir(parents=True)
+        (root / "a").write_bytes(b"")
+        for path in (root / "a", root / "sub", root):
+            os.utime(path, ns=(T, T))
+    if "new" in names:
+        (src / "new").touch()
+    real = PosixDisk.scandir
+
+    def scandir(self: PosixDisk, fd: int) -> Any:
+        listed = real(self, fd)
+        return listed + [each for each in listed if each[0] in names]
+
+    monkeypatch.setattr(PosixDisk, "scandir", scandir)
+    comparison = same_three_ways(found, src, dst, Rules(Filters(), ROOT))
+    assert [change.path for change in comparison.changes if change.path] == list(names[:-1])
