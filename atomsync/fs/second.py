@@ -153,7 +153,8 @@ class Second:
             except BlockingIOError:
                 self._poll.modify(self._socket, select.POLLIN | select.POLLOUT)
                 self._receive(_LOOK_UP_MS)
-                self._poll.modify(self._socket, select.POLLIN)
+                if self.alive:
+                    self._poll.modify(self._socket, select.POLLIN)
             except OSError:
                 self.close()
 
