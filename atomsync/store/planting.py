@@ -37,7 +37,7 @@ def plant(
     Returns the digests (see ``Folder``) and the names of files that are not as they were read. Large files
     are left out. Raises what ``copy_file`` raises.
     """
-    bed = _Bed(source, slots, path, location)
+    bed = _Bed(source, slots, path, location, empty=not records)
     digests: list[bytes] = []
     unstable: list[str] = []
     copied = 0
@@ -89,14 +89,14 @@ def finish(slots: Cursor, location: str, folder: Folder) -> None:
 class _Bed:
     """An open directory of the source, and the one in the slots that becomes its like."""
 
-    def __init__(self, source: Source, slots: Cursor, path: str, location: str) -> None:
+    def __init__(self, source: Source, slots: Cursor, path: str, location: str, *, empty: bool) -> None:
         self.path, self.disk, self.target = path, source.disk, slots.disk
         try:
             self.at = _made(slots, location)
         except OSError as error:
             raise cannot_stage(error, f"cannot stage {shown(path)}", path) from None
         try:
-            self.origin = source.cursor.at(path)
+            self.origin = -1 if empty else source.cursor.at(path)  # it may be one that is not to be entered
         except OSError:
             self.origin = -1  # then no file in it can be opened, and ``copy_file`` says why
         # What a file that is made here belongs to: that needs no call to be set.
