@@ -188,6 +188,28 @@ def test_a_directory_of_many_names_is_planted_in_portions(
     assert stat.S_IMODE((tmp_path / "dst" / "a").stat().st_mode) == stat.S_IMODE((src / "a").stat().st_mode)
 
 
+@pytest.mark.parametrize("portion_names", [2, 100])
+def test_each_file_is_told_once_as_staged_large_ones_too(
+    portion_names: int, plant: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counting(Progress):
+        phases: list[list[Any]]
+
+        def phase(self, name: str, files: int = 0, size: int = 0) -> None:
+            self.phases = [*getattr(self, "phases", []), [name, files, size, 0, 0]]
+
+        def advance(self, files: int = 0, size: int = 0) -> None:
+            self.phases[-1][3] += files
+            self.phases[-1][4] += size
+
+    monkeypatch.setattr(grafts, "_PORTION_NAMES", portion_names)
+    counting = Counting()
+    src = plant(tmp_path / "src", {"a/1": b"1", "a/2": b"2", "a/large": b"3" * (2 << 20), "a/z": b"4"})
+    push(src, tmp_path / "dst", progress=counting)
+    told = next(told for name, *told in counting.phases if name == "stage")
+    assert told == [4, (2 << 20) + 3] * 2
+
+
 @pytest.mark.parametrize("when", ["before", "behind"])
 def test_a_second_process_that_dies_as_it_writes_the_manifest_leaves_nothing_out(
     when: str, plant: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
