@@ -14,6 +14,7 @@ class Changes(Sequence[Change]):
 
     def __init__(self, plain: Collection[Change], grafts: Mapping[str, Graft]) -> None:
         self._plain, self._grafts = tuple(plain), dict(grafts)
+        self._asked: tuple[Change, ...] | None = None
 
     def __iter__(self) -> Iterator[Change]:
         yield from self._plain
@@ -29,7 +30,9 @@ class Changes(Sequence[Change]):
     @overload
     def __getitem__(self, index: slice) -> tuple[Change, ...]: ...
     def __getitem__(self, index: int | slice) -> Change | tuple[Change, ...]:
-        return tuple(self)[index]
+        if self._asked is None:  # who asks for one by its number will ask for the next one
+            self._asked = tuple(self)
+        return self._asked[index]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Changes | tuple | list):

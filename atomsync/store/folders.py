@@ -34,9 +34,9 @@ def texts(folder: Folder, apart: Mapping[str, str], bytes_max: int) -> Iterator[
 
 def _cut(path: str, records: list[Record], digests: str, bytes_max: int) -> Iterator[str]:
     names, kinds, modes, sizes, mtimes, uids, gids, targets, *_ = zip(*records)
-    # JSON writes up to 6 bytes a character
+    # JSON writes up to 12 bytes a character: two escapes for what is beyond U+FFFF
     letters = len(path) + sum(map(len, names)) + sum(map(len, targets))
-    if 6 * letters + _ENTRY_BYTES * len(names) > bytes_max and len(names) > 1:
+    if 12 * letters + _ENTRY_BYTES * len(names) > bytes_max and len(names) > 1:
         half = len(names) // 2
         yield from _cut(path, records[:half], digests[: half * _DIGITS], bytes_max)
         yield from _cut(path, records[half:], digests[half * _DIGITS :], bytes_max)

@@ -101,7 +101,8 @@ def planted(
                 path = part.folder.path
                 digests.setdefault(path, []).append((part.start, found))
                 unstable += [joined(path, name) for name in names]
-            progress.advance(sum(part.folder.files for part in portion if part.start == 0))
+            whole = [part.folder for part in portion if part.start == 0]
+            progress.advance(sum(folder.files - len(folder.large) for folder in whole))
     finally:
         if second is not None:
             second.drop("source", "slots", "lock")
@@ -179,7 +180,7 @@ def _parts(folder: Folder, location: str) -> Iterator[Part]:
         yield Part(folder, location, 0, folder.records, True)
         return
     records = unpacked(folder.records)
-    bare = folder._replace(records=b"", large=())
+    bare = folder._replace(records=b"", large=(), files=folder.files - len(folder.large))
     for start in range(0, len(records), _PORTION_NAMES):
         some: list[Record] = records[start : start + _PORTION_NAMES]
         yield Part(bare, location, start, packed(some), False)

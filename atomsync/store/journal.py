@@ -340,8 +340,8 @@ def _chunks(members: Members) -> Iterator[list[tuple[str, Entry]]]:
     chunk: list[tuple[str, Entry]] = []
     size = 0
     for path, entry in members:
-        # JSON writes up to 6 bytes a character
-        takes = _ENTRY_BYTES + 6 * (len(path) + len(entry.target))
+        # JSON writes up to 12 bytes a character: two escapes for what is beyond U+FFFF
+        takes = _ENTRY_BYTES + 12 * (len(path) + len(entry.target))
         if entry.xattrs:
             takes += len(json.dumps(entry.xattrs))
         size += takes

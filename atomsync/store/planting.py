@@ -37,7 +37,7 @@ def plant(
     Returns the digests (see ``Folder``) and the names of files that are not as they were read. Large files
     are left out. Raises what ``copy_file`` raises.
     """
-    bed = _Bed(source, slots, path, location)
+    bed = _Bed(source, slots, path, location, empty=not records)
     digests: list[bytes] = []
     unstable: list[str] = []
     copied = 0
@@ -69,6 +69,7 @@ def uproot(slots: Cursor, location: str, records: list[Record]) -> None:
     """Take away what a ``plant`` that did not come to its end may have left."""
     with contextlib.suppress(FileNotFoundError):
         at = slots.at(location)
+        slots.disk.set_meta(at, -1, -1, 0o700, None)  # it may have its mode already
         for record in records:
             if record[1] != DIR:
                 with contextlib.suppress(FileNotFoundError):
@@ -88,18 +89,19 @@ def finish(slots: Cursor, location: str, folder: Folder) -> None:
 class _Bed:
     """An open directory of the source, and the one in the slots that becomes its like."""
 
-    def __init__(self, source: Source, slots: Cursor, path: str, location: str) -> None:
+    def __init__(self, source: Source, slots: Cursor, path: str, location: str, *, empty: bool) -> None:
         self.path, self.disk, self.target = path, source.disk, slots.disk
         try:
             self.at = _made(slots, location)
         except OSError as error:
             raise cannot_stage(error, f"cannot stage {shown(path)}", path) from None
         try:
-            self.origin = source.cursor.at(path)
+            self.origin = -1 if empty else source.cursor.at(path)  # it may be one that is not to be entered
         except OSError:
             self.origin = -1  # then no file in it can be opened, and ``copy_file`` says why
         # What a file that is made here belongs to: that needs no call to be set.
         self.given: tuple[int, int] | None = None
+        self.made: set[str] = set()  # names that were seen here
 
     def copy(self, record: Record) -> bytes | None:
         """The digest; b"" if the file is not as it was read; None if it is not plain, or cannot be had."""
@@ -160,13 +162,22 @@ class _Bed:
         name, kind, _, _, mtime_ns, uid, gid, link, *_ = record
         try:
             if kind == DIR:
-                with contextlib.suppress(FileExistsError):
+                try:
                     self.target.mkdir(self.at, name)
+                except FileExistsError:
+                    if not self._is_made(name):
+                        raise
             else:
                 self.target.symlink(link, self.at, name)
                 self.target.set_meta_at(self.at, name, uid, gid, None, mtime_ns)
         except OSError as error:
             raise self._failed(error, name) from None
+
+    def _is_made(self, name: str) -> bool:
+        """Whether a directory is there by this very name, not by another that the filesystem takes for it."""
+        if name not in self.made:
+            self.made = {found for found, _ in self.target.scandir(self.at)}
+        return name in self.made
 
     def _failed(self, error: OSError, name: str) -> AtomSyncError:
         path = joined(self.path, name)
@@ -174,12 +185,18 @@ class _Bed:
 
 
 def _made(slots: Cursor, location: str) -> int:
-    """The descriptor of a directory in the slots; those above it may not be there yet either."""
-    try:
-        return slots.at(location)
-    except FileNotFoundError:
-        parent, _, name = location.rpartition("/")
-        at = _made(slots, parent)
+    """The descriptor of a directory in the slots; of those above it many may not be there yet either."""
+    missing: list[str] = []
+    while True:
+        try:
+            at = slots.at(location)
+            break
+        except FileNotFoundError:
+            location, _, name = location.rpartition("/")
+            missing.append(name)
+    for name in reversed(missing):
         with contextlib.suppress(FileExistsError):
             slots.disk.mkdir(at, name)
-        return slots.at(location)
+        location = joined(location, name)
+        at = slots.at(location)
+    return at

@@ -38,7 +38,7 @@ from atomsync.store.versions import Kept
 from atomsync.store.waste import retire_as_waste
 from atomsync.tree.entry import DIR, FILE, LINK, PLAIN, Entry, is_closed, look, node_of, untouched
 from atomsync.tree.graft import Graft
-from atomsync.tree.path import shown
+from atomsync.tree.path import ancestors, shown
 
 if TYPE_CHECKING:
     from atomsync.store.grafts import Planted
@@ -158,7 +158,7 @@ class Stage:
         found = self.staged.get(path)
         if found is not None:
             return found.digest
-        tops = (top for top in self.planted if path.startswith(top + "/"))
+        tops = (top for top in ancestors(path) if top in self.planted) if self.planted else ()
         return next((self.planted[top].graft.digest_of(path) for top in tops), "")
 
     def evidence(self) -> Iterator[tuple[str, str, Entry, str]]:
@@ -170,11 +170,15 @@ class Stage:
 
     def forget(self, path: str) -> None:
         """Let the next ``stage`` copy this file again."""
-        for top in [top for top in self.planted if path.startswith(top + "/")]:
+        for top in [top for top in ancestors(path) if top in self.planted]:
             self._melt(top)
         found = self.staged.pop(path, None)
         if found is not None:
-            self.disk.unlink(*self.cursor.split(found.location))
+            try:
+                self.disk.unlink(*self.cursor.split(found.location))
+            except PermissionError:  # its directory has its mode already
+                self._open_closed()
+                self.disk.unlink(*self.cursor.split(found.location))
 
     def reset(self, kept: Collection[str]) -> None:
         """Back to where nothing is staged, however the last try ended: only the contents in ``kept``,

@@ -60,6 +60,7 @@ class Graft:
         """``apart``: path → digest of the large files."""
         self.folders = tuple(folders)
         self.apart = apart or {}
+        self._asked: tuple[str, dict[str, str]] = "", {}
 
     def __iter__(self) -> Iterator[tuple[str, Entry]]:
         for folder in self.folders:
@@ -75,13 +76,14 @@ class Graft:
         return any(member == mine for mine in self)
 
     def digest_of(self, path: str) -> str:
-        """The digest of a file; "" if it is none, or is not staged."""
+        """The digest of a file; "" if it is none, or is not staged. Cheap if those of one folder are
+        asked for one behind the other."""
         parent = path.rpartition("/")[0]
-        start = bisect_left(self.folders, parent, key=lambda folder: folder.path)
-        folder = self.folders[start] if start < len(self.folders) else None
-        if folder is None or folder.path != parent:
-            return ""
-        return next((row[-1] for row in digested(folder, self.apart) if row[0] == path), "")
+        if self._asked[0] != parent:
+            start = bisect_left(self.folders, parent, key=lambda folder: folder.path)
+            there = [folder for folder in self.folders[start : start + 1] if folder.path == parent]
+            self._asked = parent, {row[0]: row[-1] for each in there for row in digested(each, self.apart)}
+        return self._asked[1].get(path, "")
 
     def changed_since(self, moment_ns: int) -> Iterator[tuple[str, Entry]]:
         """What is in the folders of which a file was changed after this."""

@@ -95,6 +95,8 @@ def moved(source: Cursor, path: str, records: bytes) -> list[str]:
     Raises OSError."""
     found = []
     names = unpacked(records)
+    if not names:
+        return []  # it may be one that is not to be entered; its own time is in the folder above
     try:
         fd = source.at(path)
     except OSError as error:

@@ -232,6 +232,20 @@ def test_one_that_is_killed_answers_nothing_more(second: Second, tasks: str) -> 
     assert answered.result() == 1
 
 
+def test_one_that_is_killed_while_it_is_asked_more_than_it_takes_in_is_gone(
+    second: Second, tasks: str
+) -> None:
+    second.ask(f"{tasks}:slow", 600)
+    killer = threading.Timer(0.2, os.kill, (pid_of(second), signal.SIGKILL))
+    killer.start()
+    try:
+        last = second.ask(f"{tasks}:echo", b"1" * (8 << 20))  # no socket holds as much
+    finally:
+        killer.join()
+    assert not second.wait(last, nobody_stops)
+    assert not second.alive
+
+
 def test_a_wait_can_be_cut_short_and_then_it_is_taken_down(second: Second, tasks: str) -> None:
     def stop() -> None:
         raise Interrupted("stopped")

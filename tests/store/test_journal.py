@@ -233,6 +233,13 @@ def test_steps_with_many_long_undecodable_members_read_back() -> None:
     assert decode(encode(HEADER, steps)[0]).steps == steps
 
 
+def test_steps_with_many_members_of_letters_that_json_writes_in_two_escapes_read_back() -> None:
+    targets = ("/".join(["\U0001f600" * 60] * 16) + str(number) for number in range(300))
+    members = tuple((f"d/{number}", link(target)) for number, target in enumerate(targets))
+    steps = (Step(CREATE, "d", None, D, members, (), "0"),)
+    assert decode(encode(HEADER, steps)[0]).steps == steps
+
+
 @given(plans())
 def test_a_record_is_what_a_json_encoder_makes_of_it(steps: tuple[Step, ...]) -> None:
     def plain(step: Step) -> str:
@@ -612,8 +619,9 @@ def grafted(members: dict[str, Entry], apart: dict[str, str]) -> Step:
         {f"file {number:05}" + "é" * 100: file(number) for number in range(3_000)},
         {},
         {"large": file(1 << 30), "small": file(1)},
+        {f"{number}": link("/".join(["\U0001f600" * 60] * 16) + str(number)) for number in range(300)},
     ],
-    ids=["all kinds", "more than one record holds", "nothing", "a large file"],
+    ids=["all kinds", "more than one record holds", "nothing", "a large file", "two escapes a letter"],
 )
 def test_a_graft_reads_back_as_its_members(members: dict[str, Entry]) -> None:
     step = grafted(members, {"large": "ff" * 16} if "large" in members else {})

@@ -6,6 +6,9 @@ import os
 import random
 import sqlite3
 import stat
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +17,17 @@ import pytest
 import xxhash
 
 from atomsync import push
-from atomsync.errors import CheckFailed
-from atomsync.store import ahead, grafts, session
+from atomsync.errors import AtomSyncError, CheckFailed
+from atomsync.fs.cursor import Cursor
+from atomsync.fs.posix import PosixDisk
+from atomsync.store import ahead, grafts, planting, session
 from atomsync.store.copying import Source
-from atomsync.sync import grafting
+from atomsync.store.progress import Progress
+from atomsync.store.removal import remove_tree
+from atomsync.sync import grafting, settle
 from atomsync.sync.report import Report
 from atomsync.sync.rules import Rules
+from atomsync.tree import graft
 
 
 def random_tree(root: Path, seed: int) -> None:
@@ -180,6 +188,28 @@ def test_a_directory_of_many_names_is_planted_in_portions(
     assert stat.S_IMODE((tmp_path / "dst" / "a").stat().st_mode) == stat.S_IMODE((src / "a").stat().st_mode)
 
 
+@pytest.mark.parametrize("portion_names", [2, 100])
+def test_each_file_is_told_once_as_staged_large_ones_too(
+    portion_names: int, plant: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counting(Progress):
+        phases: list[list[Any]]
+
+        def phase(self, name: str, files: int = 0, size: int = 0) -> None:
+            self.phases = [*getattr(self, "phases", []), [name, files, size, 0, 0]]
+
+        def advance(self, files: int = 0, size: int = 0) -> None:
+            self.phases[-1][3] += files
+            self.phases[-1][4] += size
+
+    monkeypatch.setattr(grafts, "_PORTION_NAMES", portion_names)
+    counting = Counting()
+    src = plant(tmp_path / "src", {"a/1": b"1", "a/2": b"2", "a/large": b"3" * (graft.LARGE_BYTES + 1), "a/z": b"4"})
+    push(src, tmp_path / "dst", progress=counting)
+    told = next(told for name, *told in counting.phases if name == "stage")
+    assert told == [4, graft.LARGE_BYTES + 4] * 2
+
+
 @pytest.mark.parametrize("when", ["before", "behind"])
 def test_a_second_process_that_dies_as_it_writes_the_manifest_leaves_nothing_out(
     when: str, plant: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -214,3 +244,90 @@ def test_a_unit_that_fails_behind_its_seal_leaves_nothing_in_the_manifest(
     push(src, tmp_path / "dst")
     digests = {path: row[-1] for path, *row in manifest(tmp_path / "dst")}
     assert digests[b"d/a"] == xxhash.xxh3_128_hexdigest(b"other")
+
+
+def test_a_folder_may_be_planted_before_those_above_it_however_many_they_are(tmp_path: Path) -> None:
+    disk, location = PosixDisk(), "/".join(["d"] * 1_500)
+    slots = disk.open_root(str(tmp_path))
+    try:
+        with Cursor(disk, slots) as cursor, Cursor(disk, slots) as source:
+            planting.plant(Source(disk, slots, source), cursor, "nothing", location, [], Progress())
+            assert disk.scandir(cursor.at(location)) == []
+    finally:
+        remove_tree(disk, slots, "d")  # pytest could not
+        disk.close(slots)
+
+
+def test_of_a_folder_of_young_files_each_is_looked_up_at_no_more_than_its_own_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked = []
+    real = graft.unpacked
+    monkeypatch.setattr(graft, "unpacked", lambda records: unpacked.append(1) or real(records))
+    monkeypatch.setattr(settle, "may_be_racy", lambda stamp_ns, looked_ns: True)  # a clock of whole seconds
+    (tmp_path / "src" / "d").mkdir(parents=True)
+    for number in range(200):
+        (tmp_path / "src" / "d" / str(number)).write_bytes(b"%d" % number)
+    push(tmp_path / "src", tmp_path / "dst")
+    assert 0 < len(unpacked) < 20
+
+
+AS_NOBODY = """
+    import os, sys
+    os.setgroups([])
+    os.setgid({nobody})
+    os.setuid({nobody})
+    from atomsync import push
+    from atomsync.fs.second import Second
+    from atomsync.store import grafts
+    from atomsync.sync import settle
+    {before}
+    push("src", "dst")
+    assert done, "it did not come to it"
+"""
+TORN = """
+    done = []
+    settle.may_be_racy = lambda stamp_ns, looked_ns: True
+    real = settle.digest_of
+    settle.digest_of = lambda *a: real(*a) if done else done.append(1) or "torn"
+"""
+DEAD = """
+    import time
+    done = []
+    grafts.WORTH_FILES, grafts._PORTION_NAMES = 0, 4
+    def look(second):
+        if not done:
+            time.sleep(0.3)  # for what it was asked
+            done.append(1)
+            second.close()
+    Second.look = look
+"""
+
+
+@pytest.mark.parametrize("before", [TORN, DEAD], ids=["a file is torn", "the second process dies"])
+def test_one_who_is_not_root_stages_again_in_directories_that_have_their_modes_already(
+    before: str, public_dir: Path, plant: Callable[..., Path], needs_root: None
+) -> None:
+    src = plant(public_dir / "src", {f"a/{number}/{name}": b"1" for number in range(9) for name in "bcd"})
+    for directory in (*src.rglob("[0-9]"), src / "a"):
+        directory.chmod(0o555)
+    (public_dir / "dst").mkdir()
+    os.chown(public_dir / "dst", 65534, 65534)
+    code = textwrap.dedent(AS_NOBODY.format(nobody=65534, before=before.strip()))
+    done = subprocess.run([sys.executable, "-c", code], cwd=public_dir, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for path in (src / "a").rglob("*"):
+        there = public_dir / "dst" / path.relative_to(src)
+        assert there.stat().st_mode == path.stat().st_mode
+        assert there.is_dir() or there.read_bytes() == b"1"
+
+
+def test_two_directories_whose_names_the_destination_takes_for_one_are_not_made_one(
+    ntfs: Callable[..., Path], plant: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "check_collapse", lambda steps, folding: None)  # it knows most, not all
+    src = plant(tmp_path / "src", {"top/ÿ/1": b"1", "top/Ÿ/2": b"2"})
+    dst = ntfs("-o", "ignore_case,permissions") / "dst"
+    with pytest.raises(AtomSyncError, match="top/Ÿ"):
+        push(src, dst)
+    assert not (dst / "top").exists()

@@ -654,6 +654,18 @@ def test_one_file_system_makes_the_mount_point_but_does_not_enter_it(
     assert (dst / "mnt" / "inner").read_bytes() == b"2"
 
 
+def test_one_file_system_does_not_open_what_is_mounted_either(
+    public_dir: Path, plant: Callable[..., Path], small_fs: Any, atomsync: Any
+) -> None:
+    src, dst = plant(public_dir / "src", {"d/a": b"1", "d/mnt": None}), public_dir / "dst"
+    small_fs.tmpfs(src / "d" / "mnt", "mode=0700")
+    dst.mkdir()
+    os.chown(dst, NOBODY, NOBODY)
+    done = atomsync("push", "--one-file-system", src, dst, user=NOBODY)
+    assert done.returncode == 0, done.stderr
+    assert os.listdir(dst / "d" / "mnt") == []
+
+
 # -- a source that moves
 GROWS = """
 import sys, time

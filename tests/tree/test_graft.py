@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atomsync.tree.entry import SEEN
-from atomsync.tree.graft import Folder, Graft
+from atomsync.tree.graft import LARGE_BYTES, Folder, Graft
 from tests.tree.entries import file, folder, graft, link
 
 DIGEST = bytes(range(16))
@@ -50,7 +50,7 @@ def test_a_digest_is_found_by_its_path() -> None:
 
 
 def test_large_files_are_named_and_get_their_digests_from_elsewhere() -> None:
-    found = graft("top", {"a": file(1 << 20), "b": file((1 << 20) + 1)})
+    found = graft("top", {"a": file(LARGE_BYTES), "b": file(LARGE_BYTES + 1)})
     assert [folder.large for folder in found.folders] == [("b",)]
     whole = Graft(staged(found).folders, {"top/b": "ff" * 16})
     assert [entry.digest for _, entry in whole] == [DIGEST.hex(), "ff" * 16]
