@@ -204,7 +204,9 @@ def test_each_file_is_told_once_as_staged_large_ones_too(
 
     monkeypatch.setattr(grafts, "_PORTION_NAMES", portion_names)
     counting = Counting()
-    src = plant(tmp_path / "src", {"a/1": b"1", "a/2": b"2", "a/large": b"3" * (graft.LARGE_BYTES + 1), "a/z": b"4"})
+    src = plant(
+        tmp_path / "src", {"a/1": b"1", "a/2": b"2", "a/large": b"3" * (graft.LARGE_BYTES + 1), "a/z": b"4"}
+    )
     push(src, tmp_path / "dst", progress=counting)
     told = next(told for name, *told in counting.phases if name == "stage")
     assert told == [4, graft.LARGE_BYTES + 4] * 2
