@@ -76,6 +76,9 @@ class Context:
         self.descriptors.update(zip(names, descriptors))
 
     def drop(self, names: tuple[str, ...]) -> None:
+        for kept in self.kept.values():
+            if hasattr(kept, "close"):  # a database is in a cycle of its own, and so keeps its locks
+                kept.close()
         self.kept.clear()
         for name in names:
             if name in self._cursors:

@@ -201,7 +201,7 @@ class Session:
         self, plan: Plan, source: Source | None, contents: Mapping[str, Content], kept: Collection[str]
     ) -> tuple[Plan, list[str]]:
         """Stage and verify; see ``Stage.stage``."""
-        self._stay_behind()
+        self.stay_behind()
         self._source = source
         self.progress.phase("stage", *bytes_entering(plan.steps))
         try:
@@ -233,7 +233,7 @@ class Session:
         try:
             check_not_held(self.control, plan.steps, self.store.held)
             if header.coordinator is not None:
-                self._stay_behind()
+                self.stay_behind()
             return seal(
                 self.control,
                 self.stage,
@@ -324,7 +324,7 @@ class Session:
 
     def discard(self) -> None:
         """Forget what was staged. The destination never saw it."""
-        self._stay_behind()
+        self.stay_behind()
         stage, self._stage = self._stage, None
         if stage is not None:
             try:
@@ -368,7 +368,8 @@ class Session:
                 sync = self.manifest.sync or ""
                 self._ahead = Ahead(second, self.control.fd, grafts, checked_ns, sync)
 
-    def _stay_behind(self) -> None:
+    def stay_behind(self) -> None:
+        """Have nobody write ahead any more: while somebody does, the manifest is not ours to write to."""
         if self._ahead is not None:
             self._ahead.abandon()
             self._ahead = None

@@ -135,6 +135,7 @@ class _Rounds:
         phases.phase("scan")
         began_ns = time.time_ns()
         compare = functools.partial(self._compared, rules, look, began_ns, graft)
+        unit.session.stay_behind()  # of the last try
         manifest = unit.session.manifest
         self._reckoned = reckoned(compare, manifest, self._safety.on_drift, self._reckoned)
         found = self._reckoned.found

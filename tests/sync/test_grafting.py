@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -333,3 +334,27 @@ def test_two_directories_whose_names_the_destination_takes_for_one_are_not_made_
     with pytest.raises(AtomSyncError, match="top/Ÿ"):
         push(src, dst)
     assert not (dst / "top").exists()
+
+
+def test_a_second_round_writes_to_the_manifest_without_waiting_for_who_writes_ahead(
+    plant: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "WORTH_NAMES", 0)
+    src, dst = plant(tmp_path / "src", {"racy": b"1"}), tmp_path / "dst"
+    over_ns = time.time_ns() + 700_000_000 + 1
+    os.utime(src / "racy", ns=(over_ns, over_ns))
+    push(src, dst)
+    plant(src, {"d/a": b"1", "d/b": b"2"})
+    real = grafting.moved_in_grafts
+
+    def later(*args: Any) -> Any:
+        while time.time_ns() < over_ns + 50_000_000:
+            time.sleep(0.01)
+        (src / "d" / "a").write_bytes(b"one")
+        return real(*args)
+
+    monkeypatch.setattr(grafting, "moved_in_grafts", later)
+    began = time.monotonic()
+    push(src, dst)
+    assert time.monotonic() - began < 4
+    assert [path for path, *_ in manifest(dst)] == [b"d", b"d/a", b"d/b", b"racy"]
