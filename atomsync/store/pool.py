@@ -1,8 +1,7 @@
 """(3) Staging in two processes, for units large enough to be worth it.
 
 Copying small files is mostly system calls made from Python, and one interpreter makes one at a time. The
-second process (``fs.second``) runs the very same ``copy_file``; this one deals out chunks from one end of
-the list and works from the other, so neither waits for a plan.
+second process (``fs.second``) runs the very same ``copy_file`` on chunks from the other end of the list.
 
 It is given the stage's lock too: while anybody still writes to the stage, nobody else can take it for waste.
 Where there is no second process, or it dies, its share is staged here.
@@ -10,11 +9,11 @@ Where there is no second process, or it dies, its share is staged here.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from atomsync.fs.cursor import Cursor
+from atomsync.fs.sharing import Portions, shared
 from atomsync.store.copying import Job, Source, copy_file
 from atomsync.store.progress import Progress
 from atomsync.store.removal import remove_tree
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 WORTH_FILES, WORTH_BYTES = 1_000, 256 << 20
 _CHUNK_FILES, _CHUNK_BYTES = 128, 16 << 20
-_AHEAD = 2  # chunks the second process has in hand, so that it need not wait for us
 _TELL_BYTES = 4 << 20
 _COPY = "atomsync.store.pool:copy_there"
 
@@ -44,43 +42,29 @@ def copy_in_two(
     jobs: list[Job], source: Source, slots: Cursor, lock: int, second: Second, progress: Progress
 ) -> Iterator[Outcome]:
     """Stage ``jobs`` here and in ``second``; yields each with its digest (None: unstable), in any order."""
-    chunks = _chunks(jobs)
-    given: deque[tuple[list[Job], Task]] = deque()
-    second.give(source=source.root, slots=slots.root, lock=lock)
 
-    def told(size: int) -> None:
-        progress.advance(0, size)
-
-    done = False
-    try:
-        while chunks or given:
+    def here(chunk: list[Job]) -> list[str | None]:
+        digests = []
+        for job in chunk:
             progress.check()
-            while chunks and second.alive and len(given) < _AHEAD:
-                chunk = chunks.pop()
-                plain = [(job.path, job.location, tuple(job.entry)) for job in chunk]
-                given.append((chunk, second.ask(_COPY, plain, told=told)))
-            if chunks:
-                for job in chunks.pop(0):
-                    progress.check()
-                    yield job, copy_file(source, slots, job, progress)
-                    progress.advance(1)
-                second.look()
-            elif given:
-                second.wait(given[0][1], progress.check)
-            while given and given[0][1].answered:
-                chunk, task = given.popleft()
-                for job, digest in zip(chunk, task.result()):
-                    progress.advance(1)
-                    yield job, digest
-            if given and not second.alive:
-                for chunk, _ in given:
-                    _remove(chunk, slots)
-                    chunks.append(chunk)
-                given.clear()
-        done = True
+            digests.append(copy_file(source, slots, job, progress))
+        return digests
+
+    def ask(second: Second, chunk: list[Job]) -> Task:
+        plain = [(job.path, job.location, tuple(job.entry)) for job in chunk]
+        return second.ask(_COPY, plain, told=lambda size: progress.advance(0, size))
+
+    def again(chunk: list[Job]) -> list[str | None]:
+        _remove(chunk, slots)
+        return here(chunk)
+
+    second.give(source=source.root, slots=slots.root, lock=lock)
+    try:
+        chunks = Portions(_chunks(jobs))
+        for chunk, digests in shared(chunks, here, ask, lambda: second, progress.check, again):
+            progress.advance(len(chunk))
+            yield from zip(chunk, digests)
     finally:
-        if not done:
-            second.close()  # we fail: it is not to go on behind our back
         second.drop("source", "slots", "lock")
 
 
