@@ -357,15 +357,14 @@ class Session:
         """Have the manifest follow the grafts of a staged ``plan`` while that is checked and committed.
         ``checked_ns``: behind the staging, and before the sources were last seen unchanged."""
         grafts = [step.inside for step in plan.steps if isinstance(step.inside, Graft)]
-        whole = self.control.capabilities.time_step_ns == 1 and self.manifest.sync is not None
-        if not whole or sum(map(len, grafts)) < WORTH_NAMES:
+        if self._source is None or sum(map(len, grafts)) < WORTH_NAMES:
             return
-        second = self._source.second(self.control.disk) if self._source else None
-        if second is not None:
-            from atomsync.store.ahead import Ahead
+        from atomsync.store.ahead import Ahead
 
-            with contextlib.suppress(OSError):
-                sync = self.manifest.sync or ""
+        with contextlib.suppress(OSError):  # whatever it is, the seal meets it too
+            sync, whole = self.manifest.sync, self.control.capabilities.time_step_ns == 1
+            second = self._source.second(self.control.disk) if whole else None
+            if second is not None and sync is not None:
                 self._ahead = Ahead(second, self.control.fd, grafts, checked_ns, sync)
 
     def stay_behind(self) -> None:

@@ -76,7 +76,7 @@ def warm(words: Sequence[str], *options: str, log: str | Path = os.devnull) -> E
 def cold(words: Sequence[str], *options: str, log: str | Path = os.devnull) -> Ended:
     """``python -m words…`` in a new interpreter, with these options of strace."""
     line = [*_strace(*options, log=log), sys.executable, "-B", "-m", *words]
-    env = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
+    env = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(line, check=False, capture_output=True, text=True, env=env, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
