@@ -76,7 +76,7 @@ def warm(words: Sequence[str], *options: str, log: str | Path = os.devnull) -> E
 def cold(words: Sequence[str], *options: str, log: str | Path = os.devnull) -> Ended:
     """``python -m words…`` in a new interpreter, with these options of strace."""
     line = [*_strace(*options, log=log), sys.executable, "-B", "-m", *words]
-    env = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
     try:
         done = subprocess.run(line, check=False, capture_output=True, text=True, env=env, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -109,6 +109,7 @@ def _strace(*options: str, log: str | Path) -> list[str]:
 
 def _run(words: Sequence[str], errors: int) -> NoReturn:
     """The child: wait for strace, then be the command."""
+    sys.dont_write_bytecode = True  # as ``cold``: what Python keeps of modules is no doing of the command
     status: object = 70
     try:
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
