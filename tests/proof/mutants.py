@@ -22,6 +22,7 @@ from atomsync.store import (
     copying,
     decision,
     journal,
+    planting,
     recovery,
     retention,
     seal,
@@ -279,12 +280,23 @@ def _(put: Put) -> None:
             found, self._last = self._last, b""
             return found
 
-    transfer = copying._transfer
+        def __getattr__(self, verb: str) -> Any:
+            return getattr(self._disk, verb)
+
+    transfer, write = copying._transfer, planting._Bed._write
 
     def believing(disk: Any, reading: int, target: Any, writing: int, *rest: Any) -> Any:
         return transfer(disk, reading, Trusting(target), writing, *rest)
 
+    def believing_too(bed: Any, *rest: Any) -> None:
+        disk, bed.target = bed.target, Trusting(bed.target)
+        try:
+            write(bed, *rest)
+        finally:
+            bed.target = disk
+
     put(copying, "_transfer", believing)
+    put(planting._Bed, "_write", believing_too)
 
 
 @mutant("a source that changes while it is read is taken as it comes")

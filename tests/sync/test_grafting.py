@@ -18,7 +18,7 @@ import pytest
 import xxhash
 
 from atomsync import push
-from atomsync.errors import AtomSyncError, CheckFailed
+from atomsync.errors import AtomSyncError, CheckFailed, DigestMismatch
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.posix import PosixDisk
 from atomsync.store import ahead, grafts, planting, session
@@ -121,6 +121,21 @@ def test_it_is_grafts_that_a_first_push_makes(
     src = plant(tmp_path / "src", {"a/b/c": b"1", "a/d": b"2", "e": b"3"})
     push(src, tmp_path / "dst")
     assert sorted(args[2] for args in planted) == ["a", "a/b"]
+
+
+def test_a_disk_that_does_not_keep_what_it_was_given_is_noticed_inside_of_a_graft(
+    plant: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = PosixDisk.write
+
+    def write(self: PosixDisk, fd: int, data: bytes, offset: int) -> None:
+        real(self, fd, data.replace(b"precious", b"preci0us"), offset)
+
+    monkeypatch.setattr(PosixDisk, "write", write)
+    src = plant(tmp_path / "src", {"d/a": b"1", "d/b": b"precious"})
+    with pytest.raises(DigestMismatch, match="d/b"):
+        push(src, tmp_path / "dst")
+    assert not (tmp_path / "dst").exists()
 
 
 def test_a_graft_takes_the_place_of_a_file(
