@@ -13,10 +13,19 @@ from atomsync.fs.cursor import Cursor
 from atomsync.fs.sharing import Portions, shared
 from atomsync.store.copying import Job, Source
 from atomsync.store.planting import finish, is_passable, plant, uproot
-from atomsync.store.pool import WORTH_FILES, Telling
+from atomsync.store.pool import WORTH_BYTES, WORTH_FILES, Telling
 from atomsync.store.progress import Progress
-from atomsync.tree.entry import Entry
-from atomsync.tree.graft import Folder, Graft, Record, digested, entry_of_record, packed, unpacked
+from atomsync.tree.entry import FILE, Entry
+from atomsync.tree.graft import (
+    LARGE_BYTES,
+    Folder,
+    Graft,
+    Record,
+    digested,
+    entry_of_record,
+    packed,
+    unpacked,
+)
 from atomsync.tree.path import joined
 
 if TYPE_CHECKING:
@@ -59,13 +68,17 @@ class Planted(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Names of one folder that are planted together, from number ``start`` on; all of them if ``whole``."""
+    """Names of one folder that are planted together, from number ``start`` on; all of them if ``whole``.
+    ``names`` counts them, ``files`` and ``size`` those that are not large and their bytes."""
 
     folder: Folder
     location: str
     start: int
     records: bytes
     whole: bool
+    names: int
+    files: int
+    size: int
 
 
 _Answer = list[tuple[bytes, list[str]]]
@@ -75,7 +88,8 @@ def planted(
     source: Source, slots: Cursor, grafts: Collection[tuple[str, Graft]], lock: int, progress: Progress
 ) -> list[Planted]:
     """Stage all of the ``grafts`` but their large files, each in the directory of a slot: its location."""
-    worth = sum(graft.files for _, graft in grafts) >= WORTH_FILES
+    files, size = sum(graft.files for _, graft in grafts), sum(graft.size for _, graft in grafts)
+    worth = files >= WORTH_FILES or size >= WORTH_BYTES
     second = source.second(slots.disk) if worth else None
     digests: dict[str, list[tuple[int, bytes]]] = {}
     unstable: list[str] = []
@@ -101,8 +115,7 @@ def planted(
                 path = part.folder.path
                 digests.setdefault(path, []).append((part.start, found))
                 unstable += [joined(path, name) for name in names]
-            whole = [part.folder for part in portion if part.start == 0]
-            progress.advance(sum(folder.files - len(folder.large) for folder in whole))
+            progress.advance(sum(part.files for part in portion))
     finally:
         if second is not None:
             second.drop("source", "slots", "lock")
@@ -133,7 +146,7 @@ def large_files(graft: Graft, location: str) -> Iterator[Job]:
 def finish_all(slots: Cursor, location: str, graft: Graft) -> None:
     """Give the directories what they shall have which could not have it before everything was staged."""
     for folder in reversed(graft.folders[1:]):
-        if folder.large or folder.names > _PORTION_NAMES or not is_passable(folder):
+        if folder.large or not _is_one(folder) or not is_passable(folder):
             finish(slots, _location(graft, location, folder.path), folder)
 
 
@@ -166,8 +179,8 @@ def _portions(grafts: Iterable[tuple[str, Graft]]) -> Iterator[list[Part]]:
         for folder in graft.folders:
             for part in _parts(folder, _location(graft, location, folder.path)):
                 portion.append(part)
-                names += min(folder.names, _PORTION_NAMES) + _FOLDER_COSTS
-                size += folder.size
+                names += part.names + _FOLDER_COSTS
+                size += part.size
                 if names >= _PORTION_NAMES or size >= _PORTION_BYTES:
                     yield portion
                     portion, names, size = [], 0, 0
@@ -176,14 +189,25 @@ def _portions(grafts: Iterable[tuple[str, Graft]]) -> Iterator[list[Part]]:
 
 
 def _parts(folder: Folder, location: str) -> Iterator[Part]:
-    if folder.names <= _PORTION_NAMES:
-        yield Part(folder, location, 0, folder.records, True)
+    if _is_one(folder):
+        files = folder.files - len(folder.large)
+        yield Part(folder, location, 0, folder.records, True, folder.names, files, folder.size)
         return
-    records = unpacked(folder.records)
-    bare = folder._replace(records=b"", large=(), files=folder.files - len(folder.large))
-    for start in range(0, len(records), _PORTION_NAMES):
-        some: list[Record] = records[start : start + _PORTION_NAMES]
-        yield Part(bare, location, start, packed(some), False)
+    bare = folder._replace(records=b"", large=())
+    some: list[Record] = []
+    start = size = 0
+    for place, record in enumerate(unpacked(folder.records), 1):
+        some.append(record)
+        size += record[3] if record[3] <= LARGE_BYTES else 0
+        if len(some) == _PORTION_NAMES or size >= _PORTION_BYTES or place == folder.names:
+            files = sum(each[1] == FILE and each[3] <= LARGE_BYTES for each in some)
+            yield Part(bare, location, start, packed(some), False, len(some), files, size)
+            some, start, size = [], place, 0
+
+
+def _is_one(folder: Folder) -> bool:
+    """Whether all of it is one part."""
+    return folder.names <= _PORTION_NAMES and folder.size <= _PORTION_BYTES
 
 
 def _location(graft: Graft, location: str, path: str) -> str:

@@ -48,11 +48,15 @@ def copy_in_two(
         for job in chunk:
             progress.check()
             digests.append(copy_file(source, slots, job, progress))
+            progress.advance(1)
         return digests
+
+    def told(number: int) -> None:
+        progress.advance(*((0, number) if number >= 0 else (-number, 0)))
 
     def ask(second: Second, chunk: list[Job]) -> Task:
         plain = [(job.path, job.location, tuple(job.entry)) for job in chunk]
-        return second.ask(_COPY, plain, told=lambda size: progress.advance(0, size))
+        return second.ask(_COPY, plain, told=told)
 
     def again(chunk: list[Job]) -> list[str | None]:
         _remove(chunk, slots)
@@ -62,7 +66,6 @@ def copy_in_two(
     try:
         chunks = Portions(_chunks(jobs))
         for chunk, digests in shared(chunks, here, ask, lambda: second, progress.check, again):
-            progress.advance(len(chunk))
             yield from zip(chunk, digests)
     finally:
         second.drop("source", "slots", "lock")
@@ -75,29 +78,32 @@ def copy_there(context: Context, chunk: list[tuple[str, str, tuple[Any, ...]]]) 
         context.kept["pool"] = source, Telling(context)
     source, progress = context.kept["pool"]
     slots = context.cursor("slots")
-    digests = [
-        copy_file(source, slots, Job(path, location, Entry._make(entry)), progress)
-        for path, location, entry in chunk
-    ]
+    digests = []
+    for path, location, entry in chunk:
+        digests.append(copy_file(source, slots, Job(path, location, Entry._make(entry)), progress))
+        progress.advance(1)
     progress.tell()
     return digests
 
 
 class Telling(Progress):
-    """Passes on how many bytes were copied, in steps."""
+    """Passes on how many bytes were copied, and (below zero) how many files, in steps."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._copied = 0
+        self._files = self._copied = 0
 
     def advance(self, files: int = 0, size: int = 0) -> None:
+        self._files += files
         self._copied += size
         if self._copied >= _TELL_BYTES:
             self.tell()
 
     def tell(self) -> None:
         self._context.tell(self._copied)
-        self._copied = 0
+        if self._files:
+            self._context.tell(-self._files)
+        self._files = self._copied = 0
 
 
 def _remove(chunk: list[Job], slots: Cursor) -> None:

@@ -190,6 +190,22 @@ def test_what_was_taken_away_at_the_destination_is_drift_also_inside_of_a_graft(
     ]
 
 
+def test_a_directory_of_many_bytes_is_planted_in_portions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assert_same_tree: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(grafts, "_PORTION_BYTES", 10)
+    src = tmp_path / "src"
+    (src / "a" / "sub").mkdir(parents=True)
+    for number in range(20):
+        (src / "a" / f"{number}").write_bytes(b"%d" % number * number)
+    os.utime(src / "a", ns=(10**18, 10**18))
+    planted = []
+    monkeypatch.setattr(grafts, "plant", lambda *args, real=grafts.plant: planted.append(args) or real(*args))
+    push(src, tmp_path / "dst")
+    assert_same_tree(src, tmp_path / "dst")
+    assert len([args for args in planted if args[2] == "a"]) > 10
+
+
 def test_a_directory_of_many_names_is_planted_in_portions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assert_same_tree: Callable[..., None]
 ) -> None:
