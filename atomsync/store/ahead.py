@@ -1,4 +1,4 @@
-"""(8) The manifest's rows of grafts, written by the second process while this one seals and commits.
+"""(8) The manifest's rows of grafts, written by the second process while this one checks, seals and commits.
 
 They are in a transaction of their own, which is committed when the unit is, and before the rest: whoever
 finds the one without the other finds that the manifest does not know the unit, and applies all of it.
@@ -43,7 +43,7 @@ class Ahead:
         self._put = second.ask(_PUT, sizes, checked_ns, sync)
 
     def finish(self) -> bool:
-        """The unit is committed; whether the rows are, too. If not they are not there."""
+        """The unit is committed; whether the rows are for sure. If not, they are to be written as ever."""
         commit = self._second.ask(_COMMIT)
         try:
             if not self._second.wait(commit, lambda: None):

@@ -36,6 +36,7 @@ from atomsync.tree.path import shown
 
 if TYPE_CHECKING:
     from atomsync.fs.second import Second
+    from atomsync.fs.second_main import Context
 
 # What the source's own changes look like to an open(2) or lstat(2) that follows a scan.
 _MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EISDIR, errno.ENXIO}
@@ -91,6 +92,15 @@ class Source:
             return self.clone(reading, target, writing)
         finally:
             self.disk.close(reading)
+
+
+def source_there(context: Context) -> Source:
+    """In a second process: the tree whose root it was given as "source", for as long as it has that."""
+    if "source" not in context.kept:
+        cursor = context.cursor("source")
+        context.kept["source"] = Source(context.disk, context.descriptors["source"], cursor)
+    found: Source = context.kept["source"]
+    return found
 
 
 class Job(NamedTuple):

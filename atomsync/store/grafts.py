@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.sharing import Portions, shared
-from atomsync.store.copying import Job, Source
+from atomsync.store.copying import Job, Source, source_there
 from atomsync.store.planting import finish, is_passable, plant, uproot
 from atomsync.store.pool import WORTH_BYTES, WORTH_FILES, Telling
 from atomsync.store.progress import Progress
@@ -152,11 +152,7 @@ def finish_all(slots: Cursor, location: str, graft: Graft) -> None:
 
 def plant_there(context: Context, portion: list[Any]) -> _Answer:
     """What the second process does."""
-    if "grafts" not in context.kept:
-        source = Source(context.disk, context.descriptors["source"], context.cursor("source"))
-        context.kept["grafts"] = source, Telling(context)
-    source, progress = context.kept["grafts"]
-    slots = context.cursor("slots")
+    source, slots, progress = source_there(context), context.cursor("slots"), Telling(context)
     parts = [Part(Folder._make(folder), *rest) for folder, *rest in portion]
     answer = [_plant(source, slots, part, progress) for part in parts]
     progress.tell()
@@ -166,6 +162,7 @@ def plant_there(context: Context, portion: list[Any]) -> _Answer:
 def _plant(source: Source, slots: Cursor, part: Part, progress: Progress) -> tuple[bytes, list[str]]:
     folder = part.folder
     answer = plant(source, slots, folder.path, part.location, unpacked(part.records), progress)
+    # The top of a graft is the stage's own, as its step's directory.
     if part.whole and "/" in part.location and not folder.large and is_passable(folder):
         finish(slots, part.location, folder)
     return answer

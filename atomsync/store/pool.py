@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.sharing import Portions, shared
-from atomsync.store.copying import Job, Source, copy_file
+from atomsync.store.copying import Job, Source, copy_file, source_there
 from atomsync.store.progress import Progress
 from atomsync.store.removal import remove_tree
 from atomsync.tree.entry import Entry
@@ -73,11 +73,7 @@ def copy_in_two(
 
 def copy_there(context: Context, chunk: list[tuple[str, str, tuple[Any, ...]]]) -> list[str | None]:
     """What the second process does: the digest of each job, as ``copy_file`` finds it."""
-    if "pool" not in context.kept:
-        source = Source(context.disk, context.descriptors["source"], context.cursor("source"))
-        context.kept["pool"] = source, Telling(context)
-    source, progress = context.kept["pool"]
-    slots = context.cursor("slots")
+    source, slots, progress = source_there(context), context.cursor("slots"), Telling(context)
     digests = []
     for path, location, entry in chunk:
         digests.append(copy_file(source, slots, Job(path, location, Entry._make(entry)), progress))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from atomsync.errors import from_oserror
 from atomsync.fs.disk import Disk
 from atomsync.fs.sharing import Portions, shared
-from atomsync.store.copying import Source
+from atomsync.store.copying import Source, source_there
 from atomsync.store.progress import Progress
 from atomsync.sync.rules import Rules
 from atomsync.tree.diff import Ownership
@@ -144,7 +144,7 @@ def moved_in_grafts(origin: Source, grafts: Iterable[Graft], progress: Progress)
 
 def moved_there(context: Context, portion: list[tuple[str, bytes]]) -> list[list[str]]:
     """What the second process does."""
-    source = _source_of(context)
+    source = source_there(context)
     return [_moved(source, path, records) for path, records in portion]
 
 
@@ -153,14 +153,6 @@ def _moved(source: Source, path: str, records: bytes) -> list[str]:
         return moved(source.cursor, path, records)
     except OSError as error:
         raise from_oserror(error, f"cannot read {shown(path)}", path) from None
-
-
-def _source_of(context: Context) -> Source:
-    if "grafting" not in context.kept:
-        cursor = context.cursor("source")
-        context.kept["grafting"] = Source(context.disk, context.descriptors["source"], cursor)
-    source: Source = context.kept["grafting"]
-    return source
 
 
 def _read(source: Source, head: Head, ownership: Ownership, device: int) -> Read | None:
@@ -172,7 +164,7 @@ def _read(source: Source, head: Head, ownership: Ownership, device: int) -> Read
 
 def read_there(context: Context, heads: list[Any], ownership: Any, device: int) -> list[Any]:
     """What the second process does."""
-    source = _source_of(context)
+    source = source_there(context)
     answer = []
     for head in heads:
         found = _read(source, Head._make(head), Ownership._make(ownership), device)
