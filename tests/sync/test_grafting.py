@@ -123,6 +123,29 @@ def test_it_is_grafts_that_a_first_push_makes(
     assert sorted(args[2] for args in planted) == ["a", "a/b"]
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_file_of_a_graft_that_is_written_over_behind_its_copy_comes_as_it_is_in_the_end(
+    processes: int, plant: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its size nor its inode tells, and its mtime is put back: what is left is its ctime."""
+    if processes == 2:
+        monkeypatch.setattr(grafting, "WORTH_NAMES", 0)
+    src = plant(tmp_path / "src", {"d/a": b"one", "d/b": b"two"})
+    before = (src / "d" / "b").stat()
+    real = grafts.planted
+
+    def planted(*args: Any) -> Any:
+        found = real(*args)
+        (src / "d" / "b").write_bytes(b"TWO")
+        os.utime(src / "d" / "b", ns=(before.st_atime_ns, before.st_mtime_ns))
+        return found
+
+    time.sleep(0.05)  # else the file is young, and read once more anyway
+    monkeypatch.setattr(grafts, "planted", planted)
+    push(src, tmp_path / "dst")
+    assert (tmp_path / "dst" / "d" / "b").read_bytes() == b"TWO"
+
+
 def test_a_disk_that_does_not_keep_what_it_was_given_is_noticed_inside_of_a_graft(
     plant: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
