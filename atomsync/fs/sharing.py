@@ -56,12 +56,12 @@ def shared(
         while True:
             check()
             other = second()
+            portion = heap.near()  # first: the last one must not go where others wait already
             while other is not None and other.alive and len(given) < _AHEAD:
-                portion = heap.far()
-                if portion is None:
+                far = heap.far()
+                if far is None:
                     break
-                given.append((portion, ask(other, portion)))
-            portion = heap.near()
+                given.append((far, ask(other, far)))
             if portion is not None:
                 yield portion, here(portion)
                 if other is not None:

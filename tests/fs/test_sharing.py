@@ -20,6 +20,20 @@ def test_alone_everything_is_done_here_in_order() -> None:
     assert [*found] == [(0, 0), (1, 1), (2, 4), (3, 9), (4, 16)]
 
 
+def test_of_two_portions_each_of_us_takes_one() -> None:
+    second = Second()
+    here: list[int] = []
+    away: list[int] = []
+
+    def ask(other: Second, portion: int) -> Any:
+        away.append(portion)
+        return other.ask("builtins:id")
+
+    found = shared(Portions(range(2)), here.append, ask, lambda: second, nothing)
+    assert sorted(portion for portion, _ in found) == [0, 1]
+    assert (here, away) == ([0], [1])
+
+
 def test_what_is_to_be_done_may_grow_as_it_is_done() -> None:
     heap, done = Portions([16]), []
     for portion, _ in shared(heap, lambda n: n, pytest.fail, lambda: None, nothing):
