@@ -25,6 +25,7 @@ class Case(NamedTuple):
     limits: tuple[Limit, ...] = ()
 
 
+_WINDOW = (Limit("mixed window ÷ that of rsync -a --delay-updates", 0.15, wanted=0.05),)
 _IN_PLACE = (Limit("÷ rsync -a --inplace --no-whole-file", 0.3),)
 
 CASES = {
@@ -55,12 +56,8 @@ CASES = {
         (Limit("÷ rsync -a --delay-updates", 1.2, wanted=0.8),),
     ),
     "memory": Case("Peak memory, tmpfs", memory, 0.5, (Limit("first push: peak memory", 150, "MB"),)),
-    "window": Case(
-        "Mixed window, tmpfs",
-        window,
-        0.5,
-        (Limit("mixed window ÷ that of rsync -a --delay-updates", 0.15, wanted=0.05),),
-    ),
+    "window": Case("Mixed window, tmpfs", partial(window, "tmpfs"), 0.5, _WINDOW),
+    "window-disk": Case("Mixed window, disk", partial(window, "disk"), 2, _WINDOW),
     "large": Case("Large files, tmpfs", large, 3.5, (Limit("÷ rsync -a", 0.5), Limit("÷ cp -a", 0.9))),
     "btrfs": Case("1 MiB of a large file changed, btrfs", partial(inplace, "btrfs"), 2, _IN_PLACE),
     "xfs": Case("1 MiB of a large file changed, xfs", partial(inplace, "xfs"), 2, _IN_PLACE),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import mounts
 import trees
-from bench import Bench, anew, changing, checked, fill
+from bench import Bench, afresh, anew, changing, checked, fill
 from contenders import OURS, Contender
 from measure import BenchError, Run, quietly
 from pairs import WARM_UP, Spread, alternate
@@ -33,7 +33,7 @@ def large(bench: Bench, result: Result) -> None:
         peers = (tools.rsync(source, target), tools.cp(source, target))
         contenders = tools.present(tools.atomsync(source, target), peers, result.notes)
         check = checked(source, target, result.notes)
-        runs = alternate(contenders, bench.rounds, before=anew, after=check)
+        runs = alternate(contenders, bench.rounds, before=afresh(tree.footprint), after=check)
     result.book(f"{count} × {size / mounts.GIB:.3g} GiB", runs)
 
 

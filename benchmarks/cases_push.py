@@ -6,7 +6,7 @@ import random
 
 import mounts
 import trees
-from bench import Bench, anew, changing, checked, fill, observed
+from bench import Bench, afresh, anew, changing, checked, fill, observed
 from contenders import FEW, OURS, Contender
 from pairs import alternate
 from results import Result, windows
@@ -29,7 +29,7 @@ def first(bench: Bench, result: Result) -> None:
         )
         contenders = tools.present(tools.atomsync(source, target), peers, result.notes)
         check = checked(source, target, result.notes)
-        runs = alternate(contenders, bench.rounds, before=anew, after=check)
+        runs = alternate(contenders, bench.rounds, before=afresh(bench.tree.footprint), after=check)
     result.book("first push", runs)
     result.measures["mixed window"] = windows(runs[OURS])
 

@@ -6,7 +6,7 @@ from statistics import median
 from typing import NamedTuple
 
 import trees
-from bench import Bench, anew, checked, observed
+from bench import Bench, afresh, anew, checked, observed
 from contenders import FEW, OURS
 from pairs import alternate
 from results import Result, windows
@@ -76,11 +76,13 @@ def _both(bench: Bench, result: Result, tree: Shape, rounds: int, key: str = "")
     tools, prefix = bench.tools, f"{key}, " if key else ""
     with bench.space() as space:
         source, target = space / "source", space / "target"
-        entries = trees.made(tree.kind, source, tree.number, tree.bytes, "").entries
+        made = trees.made(tree.kind, source, tree.number, tree.bytes, "")
+        entries = made.entries
         ours, rsync = tools.atomsync(source, target), tools.rsync(source, target)
         notes: list[str] = []
         contenders = tools.present(ours, (rsync, tools.cp(source, target)), notes)
-        runs = alternate(contenders, rounds, before=anew, after=checked(source, target, notes))
+        before = afresh(made.footprint)
+        runs = alternate(contenders, rounds, before=before, after=checked(source, target, notes))
         result.notes += [note for note in notes if note not in result.notes]
         first, unchanged = (f"{what}, {tree.name or f'{entries:,} entries'}" for what in PUSHES)
         result.book(first, runs, entries=entries, key=f"{prefix}first push")

@@ -88,6 +88,16 @@ def disk(filesystem: str, size: int) -> Iterator[tuple[Path, str]]:
         yield point, kind(Path(name))
 
 
+@contextlib.contextmanager
+def directory(size: int) -> Iterator[tuple[Path, str]]:
+    """A directory on a disk of this machine with room for ``size`` bytes, and its filesystem."""
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=_image_directory(size)) as name:
+        found = kind(Path(name))
+        if found == "tmpfs":
+            raise Skipped("no temporary directory is on a disk")
+        yield Path(name), found
+
+
 def used(point: Path) -> int:
     """Bytes the filesystem of ``point`` holds, once everything is written."""
     settle(point)
