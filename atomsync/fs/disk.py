@@ -81,6 +81,9 @@ class Disk(Protocol):
     def scandir(self, fd: int) -> list[tuple[str, Stat]]:
         """Names in a directory with their lstat. A name that vanishes meanwhile is left out."""
 
+    def names(self, fd: int) -> list[str]:
+        """Those in a directory."""
+
     def lstat(self, at: int, name: str) -> Stat: ...
     def fstat(self, fd: int) -> Stat: ...
     def readlink(self, at: int, name: str) -> str: ...

@@ -92,6 +92,9 @@ class PosixDisk:
                     continue
         return found
 
+    def names(self, fd: int) -> list[str]:
+        return os.listdir(fd)
+
     def lstat(self, at: int, name: str) -> Stat:
         return os.stat(name, dir_fd=at, follow_symlinks=False)
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from atomsync.fs.disk import Stat
+from atomsync.fs.sharing import Portions, shared
 from atomsync.tree.entry import Entry, entry_of
-from atomsync.tree.glance import Glance, Plain, Rest
+from atomsync.tree.glance import LARGE_BYTES, Found, Glance, Plain, Rest
 from atomsync.tree.path import joined, parent_of
 
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ WORTH_NAMES = 2_000
 """After so many names there are likely to be enough for a second process to earn its start."""
 _BATCH_NAMES, _BATCH_PAIRS = 800, 64  # some milliseconds of it
 _AHEAD = 2  # batches it has in hand, so that it need not wait for us
-_BEGIN, _WALK = "atomsync.tree.glance:begin", "atomsync.tree.glance:walk"
+_BEGIN, _WALK, _SOME = (f"atomsync.tree.glance:{what}" for what in ("begin", "walk", "some"))
 
 # A directory on both sides (or only in the source): path, what is there, and whether that is known to be the
 # same. What a glance found is left as it came from the system: hardly any of it is ever asked for.
 _Seen = Entry | Stat
 _Pair = tuple[str, _Seen, _Seen | None, bool]
+_Found = tuple[int, list[_Pair], Rest, Rest]
 
 
 def may_glance(comparer: Comparer) -> bool:
@@ -85,8 +87,12 @@ class Glancing:
         if old is None:
             self._comparer._walk(path, _entry(new), None)
             return []
+        found: _Found | Found | None = None
         try:
-            found = self._glance.at(path)
+            if self._is_large(path, new):
+                found = self._in_portions(path)
+            if found is None:
+                found = self._glance.at(path)
         except OSError:  # whatever it is, the comparison proper meets it too
             found = None
         if found is None:
@@ -120,6 +126,39 @@ class Glancing:
         return []
 
     # -- in two processes
+    def _is_large(self, path: str, new: _Seen) -> bool:
+        """Whether a directory is likely to have thousands of names."""
+        if path == "":
+            source = self._comparer.source
+            return source.disk.fstat(source.root).st_size >= LARGE_BYTES
+        return not isinstance(new, Entry) and new.st_size >= LARGE_BYTES
+
+    def _in_portions(self, path: str) -> _Found | None:
+        """``Glance.at``, of one directory by both processes; None: it is none of those that can be shared."""
+        if not self.asked:
+            self.asked = True
+            self._begin()
+        listed = self._glance.names(path) if self._second is not None else None
+        if listed is None:
+            return None
+        names, want, have = listed
+        alike = 0
+        below: list[_Pair] = []
+
+        def here(portion: list[str]) -> Found:
+            return self._glance.some(path, portion)
+
+        def ask(second: Second, portion: list[str]) -> Task:
+            return second.ask(_SOME, path, portion)
+
+        portions = Portions(names[at : at + _BATCH_NAMES] for at in range(0, len(names), _BATCH_NAMES))
+        for _, found in shared(portions, here, ask, lambda: self._second, self._comparer.progress.check):
+            alike += found[0]
+            below += [(name, *map(_seen, both), same) for name, *both, same in found[1]]
+            want.update(_made_rest(found[2]))
+            have.update(_made_rest(found[3]))
+        return alike, below, want, have
+
     def _share(self, pending: list[_Pair]) -> None:
         """Take in what the second process found, and see to it that it has something to do."""
         if not self.asked:
@@ -182,6 +221,11 @@ def _plain(pair: _Pair) -> Plain:
 def _made(pair: Plain) -> tuple[str, Entry, Entry, bool]:
     path, new, old, same = pair
     return path, Entry._make(new), Entry._make(old), same
+
+
+def _seen(seen: Any) -> _Seen:
+    """What came from the second process as a plain tuple, or is ours."""
+    return Entry._make(seen) if type(seen) is tuple else seen
 
 
 def _made_rest(rest: dict[str, Plain]) -> Rest:

@@ -219,6 +219,9 @@ class SimDisk:
         seen = self._seen
         return [(name, seen[serial].stat()) for name, serial in seen[self._directory(fd)].names.items()]
 
+    def names(self, fd: int) -> list[str]:
+        return [*self._seen[self._directory(fd)].names]
+
     def lstat(self, at: int, name: str) -> Stat:
         return self._seen[self._child(self._directory(at), name)].stat()
 

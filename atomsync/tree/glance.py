@@ -15,11 +15,14 @@ from atomsync.tree.path import is_reserved
 from atomsync.tree.scan import entries
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from atomsync.fs.second_main import Context
     from atomsync.tree.entry import Entry
 
+LARGE_BYTES = 128 << 10
+"""What a directory itself takes, from some thousands of names on."""
+_MOST = 0.9  # of the names, from which on both sides have most
 _TYPE, _FILE, _DIR, _LINK = 0o170000, 0o100000, 0o040000, 0o120000
 
 Below = list[tuple[str, Stat, Stat, bool]]
@@ -45,12 +48,45 @@ class Glance:
         None: to be compared properly as a whole. Raises OSError."""
         if path in self._but:
             return None
-        to, destination = self._destination.disk, self._destination.at(path)
-        have = dict(to.scandir(destination))
-        disk, source = self._source.disk, self._source.at(path)
+        destination = self._destination.at(path)
+        have = dict(self._destination.disk.scandir(destination))
+        source = self._source.at(path)
+        listed = self._source.disk.scandir(source)
+        found = self._judged(source, destination, listed, have)
+        if (found[2] or found[3]) and len(dict(listed)) != len(listed):
+            return None  # tmpfs tells a name twice that was replaced meanwhile
+        return found
+
+    def names(self, path: str) -> tuple[list[str], Rest, Rest] | None:
+        """Of a directory: the names that both sides have, for ``some``; and, as ``at``, what only one of them
+        has. None where that is too much: to be looked ``at``. Raises OSError."""
+        if path in self._but:
+            return None
+        source, destination = self._source.at(path), self._destination.at(path)
+        disk, to = self._source.disk, self._destination.disk
+        listed, there = disk.names(source), to.names(destination)
+        known = set(there)
+        both = [name for name in listed if name in known]
+        if len(both) < _MOST * max(len(listed), len(there)):
+            return None
+        known = set(both)
+        new = [(name, disk.lstat(source, name)) for name in listed if name not in known]
+        old = [(name, to.lstat(destination, name)) for name in there if self._more and name not in known]
+        return both, entries(disk, source, new), entries(to, destination, old)
+
+    def some(self, path: str, names: Sequence[str]) -> Found:
+        """``at``, of these names, which both sides have. Raises OSError."""
+        destination, source = self._destination.at(path), self._source.at(path)
+        to, disk = self._destination.disk, self._source.disk
+        have = {name: to.lstat(destination, name) for name in names}
+        return self._judged(source, destination, [(name, disk.lstat(source, name)) for name in names], have)
+
+    def _judged(
+        self, source: int, destination: int, listed: list[tuple[str, Stat]], have: dict[str, Stat]
+    ) -> Found:
+        to, disk = self._destination.disk, self._source.disk
         alike, below = 0, []
         want_rest, have_rest = [], []
-        listed = disk.scandir(source)
         for name, new in listed:
             old = have.pop(name, None)
             if old is not None:
@@ -81,8 +117,6 @@ class Glance:
             have_rest += have.items()
         if not want_rest and not have_rest:
             return alike + len(below), below, {}, {}
-        if len(dict(listed)) != len(listed):
-            return None  # tmpfs tells a name twice that was replaced meanwhile
         want = entries(disk, source, want_rest)
         return alike + len(below), below, want, entries(to, destination, have_rest)
 
@@ -134,6 +168,17 @@ def walk(
             below.sort(reverse=True)
             pending += [(f"{path}/{name}", new, old, same) for name, new, old, same in below]
     return seen, done, told, proper, [_plain(pair) for pair in reversed(pending)]
+
+
+def some(
+    context: Context, path: str, names: list[str]
+) -> tuple[int, list[Plain], dict[str, Plain], dict[str, Plain]]:
+    """``Glance.some``."""
+    from atomsync.tree.entry import entry_of
+
+    alike, below, want, have = context.kept["glance"][0].some(path, names)
+    pairs = [(name, tuple(entry_of(new)), tuple(entry_of(old)), same) for name, new, old, same in below]
+    return alike, pairs, _plain_rest(want), _plain_rest(have)
 
 
 def _plain(pair: Plain) -> Plain:

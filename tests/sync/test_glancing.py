@@ -24,13 +24,14 @@ from atomsync.sync import compare, glancing
 from atomsync.sync.compare import Comparer, Comparison, Rules
 from atomsync.sync.origin import opened_source
 from atomsync.testing import SimDisk
+from atomsync.tree import glance
 from atomsync.tree.diff import Ownership
 from atomsync.tree.filters import Filters
 
 T = 1_600_000_000_000_000_000
 ROOT = Ownership(os.geteuid() == 0, os.geteuid(), frozenset([os.getegid()]))
 SOMEBODY = Ownership(False, 1000, frozenset([1000, 4]))
-ALONE, TOGETHER = "alone", "together"
+ALONE, TOGETHER, PORTIONS = "alone", "together", "portions"
 several_processors = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="one processor: there is no second process"
 )
@@ -48,7 +49,8 @@ class Counted(Progress):
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Comparison, int]]:
     """``found(src, dst, rules, how)``: the comparison, properly or with glances ("alone", or "together" with
-    a second process that is asked as soon as may be), and how many names it told of."""
+    a second process that is asked as soon as may be; "portions": with which directories are shared), and
+    how many names it told of."""
 
     def run(
         src: Path, dst: Path, rules: Rules, how: str = "", racy: Mapping[str, str] | None = None
@@ -57,7 +59,10 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Comparison, in
             patch = stack.enter_context(monkeypatch.context())
             if not how:
                 patch.setattr(compare, "may_glance", lambda _: False)
-            if how == TOGETHER:
+            if how == PORTIONS:
+                patch.setattr(glancing, "LARGE_BYTES", 0)
+                patch.setattr(glance, "_MOST", 0.3)
+            if how in (TOGETHER, PORTIONS):
                 patch.setattr(glancing, "WORTH_NAMES", 3)
                 patch.setattr(glancing, "_BATCH_NAMES", 8)
                 patch.setattr(glancing, "_BATCH_PAIRS", 3)
@@ -88,11 +93,14 @@ def in_order(found: Comparison) -> Comparison:
     )
 
 
-def same_three_ways(found: Any, src: Path, dst: Path, rules: Rules, **more: Any) -> Comparison:
-    """What all three ways find; the first two even in the same order."""
-    slow, alone, together = (found(src, dst, rules, how, **more) for how in ("", ALONE, TOGETHER))
+def same_all_ways(found: Any, src: Path, dst: Path, rules: Rules, **more: Any) -> Comparison:
+    """What all four ways find; the first two even in the same order."""
+    slow, alone, together, portions = (
+        found(src, dst, rules, how, **more) for how in ("", ALONE, TOGETHER, PORTIONS)
+    )
     assert alone == slow
-    assert (in_order(together[0]), together[1]) == (in_order(slow[0]), slow[1])
+    for shared in (together, portions):
+        assert (in_order(shared[0]), shared[1]) == (in_order(slow[0]), slow[1])
     assert found(src, dst, rules, TOGETHER, **more) == together, "its order depends on timing"
     comparison: Comparison = slow[0]
     return comparison
@@ -180,12 +188,12 @@ def test_with_and_without_glances_and_in_two_processes_it_is_the_same(
             changed(dice, top / place.relative_to(src))
     for delete in (False, True):
         rules = Rules(Filters(), ROOT, delete)
-        same_three_ways(found, src, dst, rules)
-        same_three_ways(found, src, dst, rules._replace(ownership=SOMEBODY))
-        same_three_ways(found, src, dst, rules._replace(touch="touched", one_file_system=True))
-        same_three_ways(found, src, dst, rules._replace(specials=True, touch="d0/touched"))
+        same_all_ways(found, src, dst, rules)
+        same_all_ways(found, src, dst, rules._replace(ownership=SOMEBODY))
+        same_all_ways(found, src, dst, rules._replace(touch="touched", one_file_system=True))
+        same_all_ways(found, src, dst, rules._replace(specials=True, touch="d0/touched"))
     racy = {str(path.relative_to(src)): "no digest" for path in src.rglob("f1")}
-    same_three_ways(found, src, dst, rules, racy=racy)
+    same_all_ways(found, src, dst, rules, racy=racy)
 
 
 # -- what a glance must not overlook, one by one
@@ -223,8 +231,8 @@ def test_a_mount_in_the_source_is_not_entered(found: Any, pair: tuple[Path, Path
     try:
         (place / "beyond").write_bytes(b"")
         rules = Rules(Filters(), ROOT, delete=True)
-        assert "d1/d1/beyond" in paths(same_three_ways(found, src, dst, rules))
-        there = same_three_ways(found, src, dst, rules._replace(one_file_system=True))
+        assert "d1/d1/beyond" in paths(same_all_ways(found, src, dst, rules))
+        there = same_all_ways(found, src, dst, rules._replace(one_file_system=True))
         assert "d1/d1/beyond" not in paths(there)
     finally:
         os.system(f"umount '{place}'")
@@ -239,13 +247,13 @@ def test_special_files_alike_on_both_sides_are_left_out_all_the_same(
             one.bind(str(root / "d3" / "socket"))
         os.utime(root / "d2" / "fifo", ns=(T, T))
         os.utime(root / "d3" / "socket", ns=(T, T))
-    left_out = same_three_ways(found, *pair, Rules(Filters(), ROOT)).left_out
+    left_out = same_all_ways(found, *pair, Rules(Filters(), ROOT)).left_out
     assert left_out == {"d2/fifo": "FIFO", "d3/socket": "socket"}
 
 
 def test_the_file_that_the_unit_writes_itself_is_not_compared(found: Any, pair: tuple[Path, Path]) -> None:
     entries = len([*pair[0].rglob("*")])
-    comparison = same_three_ways(found, *pair, Rules(Filters(), ROOT, touch="d1/d1/file"))
+    comparison = same_all_ways(found, *pair, Rules(Filters(), ROOT, touch="d1/d1/file"))
     assert (paths(comparison), comparison.unchanged) == ([], entries - 1)
 
 
@@ -253,7 +261,7 @@ def test_a_reserved_name_on_both_sides_is_left_out_all_the_same(found: Any, pair
     for root in pair:
         for number, name in enumerate([".atomsync", ".AtomSync", ".atomsync. "]):
             (root / f"d{number}" / name).mkdir()
-    left_out = same_three_ways(found, *pair, Rules(Filters(), ROOT, delete=True)).left_out
+    left_out = same_all_ways(found, *pair, Rules(Filters(), ROOT, delete=True)).left_out
     assert set(left_out) == {"d0/.atomsync", "d1/.AtomSync", "d2/.atomsync. "}
 
 
@@ -268,7 +276,7 @@ def test_a_directory_in_the_place_of_something_else_is_no_directory_on_both_side
         ):
             path.unlink()
             path.mkdir()
-    comparison = same_three_ways(found, src, dst, Rules(Filters(), ROOT, delete=True))
+    comparison = same_all_ways(found, src, dst, Rules(Filters(), ROOT, delete=True))
     assert len([change for change in comparison.changes if change.old and change.content]) == 28
 
 
@@ -413,9 +421,57 @@ def test_directories_in_which_much_differs_come_back_from_the_second_process(
     for place in src.glob("*/*"):
         for number in range(101):
             (place / f"new{number}").write_bytes(b"")
-    comparison = same_three_ways(found, src, dst, Rules(Filters(), ROOT))
+    comparison = same_all_ways(found, src, dst, Rules(Filters(), ROOT))
     assert len(comparison.changes) == 40 * 102
     assert back
+
+
+@several_processors
+def test_the_names_of_one_large_directory_are_shared_out(
+    found: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    (src / "large").mkdir(parents=True)
+    for number in range(300):
+        (src / "large" / f"file with a long name {number}").write_bytes(b"%d" % number)
+    copied(src, dst)
+    (src / "large" / "file with a long name 7").write_bytes(b"changed")
+    (src / "large" / "new").write_bytes(b"")
+    (dst / "large" / "old").write_bytes(b"")
+    shared: list[str] = []
+    real = Second.ask
+
+    def ask(self: Second, work: str, *arguments: Any, **options: Any) -> Task:
+        if work.endswith(":some"):
+            shared.extend(arguments[1])
+        return real(self, work, *arguments, **options)
+
+    monkeypatch.setattr(Second, "ask", ask)
+    comparison, _ = found(src, dst, Rules(Filters(), ROOT, delete=True), PORTIONS)
+    assert paths(comparison) == ["", "large", "large/file with a long name 7", "large/new", "large/old"]
+    assert 8 <= len(shared) < 300
+    same_all_ways(found, src, dst, Rules(Filters(), ROOT, delete=True))
+
+
+@several_processors
+def test_a_name_that_goes_while_a_large_directory_is_shared_out_is_told_as_ever(
+    found: Any, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src, dst = pair
+    gone = src / "loose"
+    for top in pair:
+        (top / "loose").write_bytes(b"")
+    real = glance.Glance.some
+
+    def some(self: Any, path: str, names: Any) -> Any:
+        if path == "":
+            gone.unlink(missing_ok=True)
+        return real(self, path, names)
+
+    monkeypatch.setattr(glance.Glance, "some", some)
+    comparison, _ = found(src, dst, Rules(Filters(), ROOT, delete=True), PORTIONS)
+    assert not gone.exists()
+    assert paths(comparison) == ["", "loose"]
 
 
 # -- a name that is told twice
@@ -484,5 +540,5 @@ def test_of_a_directory_that_tells_a_name_twice_a_glance_says_nothing(
         return listed + [each for each in listed if each[0] in names]
 
     monkeypatch.setattr(PosixDisk, "scandir", scandir)
-    comparison = same_three_ways(found, src, dst, Rules(Filters(), ROOT))
+    comparison = same_all_ways(found, src, dst, Rules(Filters(), ROOT))
     assert [change.path for change in comparison.changes if change.path] == list(names[:-1])
