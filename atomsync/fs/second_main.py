@@ -41,7 +41,7 @@ _ROOM = _socket.CMSG_SPACE(DESCRIPTORS_MAX * array.array("i").itemsize)
 
 class Context:
     """What tasks share: ``descriptors`` by the names they were given, and ``kept`` for what one task leaves
-    to the next, which is dropped with any descriptor."""
+    to the next, which is dropped with the descriptor of its name; if there is none of it, with any."""
 
     def __init__(self, send: Callable[[bytes], object]) -> None:
         self.descriptors: dict[str, int] = {}
@@ -76,10 +76,10 @@ class Context:
         self.descriptors.update(zip(names, descriptors))
 
     def drop(self, names: tuple[str, ...]) -> None:
-        for kept in self.kept.values():
+        for name in [name for name in self.kept if name in names or name not in self.descriptors]:
+            kept = self.kept.pop(name)
             if hasattr(kept, "close"):  # a database is in a cycle of its own, and so keeps its locks
                 kept.close()
-        self.kept.clear()
         for name in names:
             if name in self._cursors:
                 self._cursors.pop(name).close()

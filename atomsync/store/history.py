@@ -14,6 +14,7 @@ import os
 import stat
 
 from atomsync.errors import JournalError
+from atomsync.fs.disk import Disk
 from atomsync.store.control import HISTORY, JOURNAL, PREPARED, UNIT, Control
 from atomsync.store.decision import commit_name
 from atomsync.store.journal import JOURNAL_MAX_BYTES, Journal, decode
@@ -24,26 +25,30 @@ _READ_BYTES = 1 << 20
 
 def read_journal(control: Control, *where: str) -> Journal:
     """The journal in a directory below the control directory. FileNotFoundError if there is none."""
-    disk = control.disk
     with control.opened(*where) as at:
-        try:
-            fd = disk.open_file(at, JOURNAL)
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-                raise JournalError("cannot trust a journal", error.strerror or "it is not a file") from None
-            raise
-        try:
-            found = disk.fstat(fd)
-            size = found.st_size
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
-                raise JournalError("cannot trust a journal", "it is not a file of our own")
-            if size > JOURNAL_MAX_BYTES:
-                raise JournalError("cannot trust a journal", "it is larger than any journal we write")
-            data = bytearray()
-            while len(data) < size and (part := disk.pread(fd, _READ_BYTES, len(data))):
-                data += part
-        finally:
-            disk.close(fd)
+        return journal_in(control.disk, at)
+
+
+def journal_in(disk: Disk, at: int) -> Journal:
+    """``read_journal`` of the directory of a unit."""
+    try:
+        fd = disk.open_file(at, JOURNAL)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise JournalError("cannot trust a journal", error.strerror or "it is not a file") from None
+        raise
+    try:
+        found = disk.fstat(fd)
+        size = found.st_size
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
+            raise JournalError("cannot trust a journal", "it is not a file of our own")
+        if size > JOURNAL_MAX_BYTES:
+            raise JournalError("cannot trust a journal", "it is larger than any journal we write")
+        data = bytearray()
+        while len(data) < size and (part := disk.pread(fd, _READ_BYTES, len(data))):
+            data += part
+    finally:
+        disk.close(fd)
     return decode(bytes(data))
 
 

@@ -25,7 +25,7 @@ from atomsync.store.control import HISTORY, MANIFEST, Control
 from atomsync.store.history import read_journal, units
 from atomsync.store.journal import Header
 from atomsync.tree.entry import DIR, Entry
-from atomsync.tree.graft import Folder, Graft, digested
+from atomsync.tree.graft import Graft, digested
 from atomsync.tree.racy import may_be_racy
 
 INT64_MAX = (1 << 63) - 1
@@ -49,12 +49,15 @@ _GET = "SELECT path, kind, mode, size, mtime_ns, uid, gid, target, digest FROM e
 _PAGE = 500  # paths in one question: SQLite takes 999 values, if it is old
 _DROP = "DELETE FROM entries WHERE path = ?"
 _DROP_BELOW = "DELETE FROM entries WHERE path > ? AND path < ?"
-PUT = "INSERT OR REPLACE INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)"
+_PUT = "INSERT OR REPLACE INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)"
 _ADOPT = """
 INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE
 SET digest = excluded.digest, racy = excluded.racy
 WHERE digest = '' AND kind = excluded.kind AND size = excluded.size AND mtime_ns = excluded.mtime_ns
 """
+
+Known = tuple[str, str, int, int, int, int, int, str, str]
+"""``path, kind, mode, size, mtime_ns, uid, gid, target, digest``, as in an entry."""
 
 
 def kept_time(time_ns: int) -> int:
@@ -159,16 +162,14 @@ class Manifest:
         steps: Iterable[Step],
         time_step_ns: int | None = None,
         adopted: Callable[[], Iterable[tuple[str, Entry]]] | None = None,
-        *,
-        grafts: bool = True,
     ) -> None:
-        """Follow one committed unit; without ``grafts``, for what these bring is there (see ``ahead``).
+        """Follow one committed unit; ``steps`` without those that are followed already (see ``ahead``).
         ``adopted``, with the first: what else is at the destination, and was there before it; its digests are
         not known."""
         steps = tuple(steps)
 
         def follow(db: sqlite3.Connection) -> None:
-            _apply(db, header, steps, time_step_ns, grafts=grafts)
+            _apply(db, header, steps, time_step_ns)
             if adopted is not None:
                 _adopt(db, adopted(), 0, whole=True)
 
@@ -244,31 +245,18 @@ class Manifest:
         return db
 
 
-def _apply(
-    db: sqlite3.Connection,
-    header: Header,
-    steps: Iterable[Step],
-    time_step_ns: int | None,
-    *,
-    grafts: bool = True,
-) -> None:
+def _apply(db: sqlite3.Connection, header: Header, steps: Iterable[Step], time_step_ns: int | None) -> None:
     if time_step_ns is not None:
         db.execute("INSERT OR REPLACE INTO facts VALUES ('time_step_ns', ?)", (time_step_ns,))
-    # No step lies at, above or below another, but for attributes: so the order is free, and each of these
-    # is one statement for all. What goes comes first, since a kind of step may have few.
     swaps = [step for step in steps if step.kind != META]
-    db.executemany(_DROP, ((os.fsencode(step.path),) for step in swaps if step.kind == REMOVE))
-    for step in swaps:
-        if step.displaced:
-            path = os.fsencode(step.path)
-            db.execute(_DROP_BELOW, (path + b"/", path + b"0"))
-    db.executemany(PUT, _entering(swaps, header.checked_ns, grafts=grafts))
-    for step in steps:
-        if step.kind == META and step.new is not None:
-            path = os.fsencode(step.path)
-            known = db.execute(_SET, _attributes(step.new, path)).rowcount
-            if path and not known:  # it was there before the first unit
-                db.execute(PUT, _row(step.path, step.new, header.checked_ns))
+    follow(
+        db,
+        (step.path for step in swaps if step.kind == REMOVE),
+        (step.path for step in swaps if step.displaced),
+        _entering(swaps),
+        (known_of(path, new, new.digest) for kind, path, _, new, *_ in steps if kind == META and new),
+        header.checked_ns,
+    )
     source, *roots = map(header.about.get, ("source", "source_root", "root"))
     if isinstance(source, str) and all(isinstance(root, dict) for root in roots):
         db.execute(
@@ -278,15 +266,39 @@ def _apply(
     db.execute("INSERT OR IGNORE INTO facts VALUES ('since_ns', ?)", (kept_time(header.made_ns),))
 
 
-def _entering(swaps: Iterable[Step], checked_ns: int, *, grafts: bool) -> Iterator[tuple[Any, ...]]:
+def follow(
+    db: sqlite3.Connection,
+    gone: Iterable[str],
+    emptied: Iterable[str],
+    entering: Iterable[Known],
+    changed: Iterable[Known],
+    checked_ns: int,
+) -> None:
+    """``gone``: the paths of which nothing is left; ``emptied``: those that held others, which went along;
+    ``changed``: attributes, in place."""
+    # No step lies at, above or below another, but for attributes: so the order is free, and each of these
+    # is one statement for all. What goes comes first, since a kind of step may have few.
+    db.executemany(_DROP, ((os.fsencode(path),) for path in gone))
+    for path in emptied:
+        raw = os.fsencode(path)
+        db.execute(_DROP_BELOW, (raw + b"/", raw + b"0"))
+    db.executemany(_PUT, rows_of(entering, checked_ns))
+    for known in changed:
+        path, _, mode, _, mtime_ns, uid, gid, *_ = known
+        found = db.execute(_SET, (mode, kept_time(mtime_ns), uid, gid, os.fsencode(path))).rowcount
+        if path and not found:  # it was there before the first unit
+            db.executemany(_PUT, rows_of([known], checked_ns))
+
+
+def _entering(swaps: Iterable[Step]) -> Iterator[Known]:
     for step in swaps:
         if step.new is not None:
-            yield _row(step.path, step.new, checked_ns)
+            yield known_of(step.path, step.new, step.new.digest)
             if isinstance(step.inside, Graft):
-                for folder in step.inside.folders if grafts else ():
-                    yield from folder_rows(folder, step.inside.apart, checked_ns)
+                for folder in step.inside.folders:
+                    yield from digested(folder, step.inside.apart)
             else:
-                yield from (_row(path, entry, checked_ns) for path, entry in step.inside)
+                yield from (known_of(path, entry, entry.digest) for path, entry in step.inside)
 
 
 def _entry(row: Sequence[Any]) -> Entry:
@@ -297,38 +309,23 @@ def _entry(row: Sequence[Any]) -> Entry:
 def _adopt(
     db: sqlite3.Connection, found: Iterable[tuple[str, Entry]], checked_ns: int, *, whole: bool
 ) -> None:
-    db.executemany(_ADOPT, (_row(path, entry, checked_ns) for path, entry in found))
+    known = (known_of(path, entry, entry.digest) for path, entry in found)
+    db.executemany(_ADOPT, rows_of(known, checked_ns))
     if whole:
         db.execute("INSERT OR REPLACE INTO facts VALUES (?, 1)", (WHOLE,))
 
 
-def _attributes(entry: Entry, path: bytes) -> tuple[Any, ...]:
-    return entry.mode, kept_time(entry.mtime_ns), entry.uid, entry.gid, path
-
-
-def folder_rows(folder: Folder, apart: Mapping[str, str], checked_ns: int) -> Iterator[tuple[Any, ...]]:
-    """What is put for a folder of a graft."""
+def rows_of(known: Iterable[Known], checked_ns: int) -> Iterator[tuple[Any, ...]]:
+    """What the table has of them. ``checked_ns``: when the sources were last seen unchanged."""
     encode = os.fsencode
-    prefix = encode(folder.path) + b"/"
-    skip = len(folder.path) + 1
-    for path, kind, mode, size, mtime_ns, uid, gid, target, digest in digested(folder, apart):
+    for path, kind, mode, size, mtime_ns, uid, gid, target, digest in known:
+        racy = 1 if digest and may_be_racy(mtime_ns, checked_ns) else 0
         if not -INT64_MAX <= mtime_ns <= INT64_MAX:
             mtime_ns = kept_time(mtime_ns)
-        racy = 1 if digest and may_be_racy(mtime_ns, checked_ns) else 0
-        raw = prefix + encode(path[skip:])
-        yield raw, kind, mode, size, mtime_ns, uid, gid, encode(target) if target else b"", digest, racy
+        raw_target = encode(target) if target else b""
+        yield encode(path), kind, mode, size, mtime_ns, uid, gid, raw_target, digest, racy
 
 
-def _row(path: str, entry: Entry, checked_ns: int) -> tuple[Any, ...]:
-    return (
-        os.fsencode(path),
-        entry.kind,
-        entry.mode,
-        entry.size,
-        kept_time(entry.mtime_ns),
-        entry.uid,
-        entry.gid,
-        os.fsencode(entry.target),
-        entry.digest,
-        1 if entry.digest and may_be_racy(entry.mtime_ns, checked_ns) else 0,
-    )
+def known_of(path: str, entry: Entry, digest: str) -> Known:
+    kind, mode, size, mtime_ns, uid, gid, target, *_ = entry
+    return path, kind, mode, size, mtime_ns, uid, gid, target, digest

@@ -16,15 +16,14 @@ from typing import NamedTuple
 from atomsync.errors import DiskError, JournalError
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
-from atomsync.plan.step import META, Step
 from atomsync.store.conflicts import keep_aside
 from atomsync.store.control import GIVEN_UP, HISTORY, MANIFEST, RETIRED, SLOTS, Control
 from atomsync.store.history import read_journal, units
+from atomsync.store.late import Looked, displaced_by, looked_at
+from atomsync.store.leaving import Leaving, delete
 from atomsync.store.removal import left_if_in_use, remove_tree
 from atomsync.store.rows import Rows
-from atomsync.tree.entry import DIR, Entry, look, same_object
 from atomsync.tree.path import joined, shown
-from atomsync.tree.scan import subtree
 
 _BLOCK_BYTES = 512  # what st_blocks counts
 
@@ -50,7 +49,16 @@ Known = MutableMapping[str, Usage]
 """Unit → what it was found to occupy."""
 
 
-def prune(control: Control, keep: int, keep_bytes: int | None, known: Known) -> tuple[list[str], list[str]]:
+def foreseen(control: Control, keep: int) -> str | None:
+    """The first unit of those that ``prune`` gives up when one more is committed. Needs the lock until then,
+    and no other limit."""
+    kept = units(control)
+    return kept[0] if len(kept) >= max(keep, 1) else None
+
+
+def prune(
+    control: Control, keep: int, keep_bytes: int | None, known: Known, leaving: Leaving | None = None
+) -> tuple[list[str], list[str]]:
     """Give up what is beyond the limits, first committed first; returns the ids and warnings."""
     kept = units(control)
     count = max(len(kept) - keep, 0)
@@ -58,7 +66,7 @@ def prune(control: Control, keep: int, keep_bytes: int | None, known: Known) -> 
         while count < len(kept) and sum(usage(control, id, known).bytes for id in kept[count:]) > keep_bytes:
             count += 1
     gone = _followed(control, kept[:count])
-    return gone, give_up(control, gone)
+    return gone, give_up(control, gone, leaving)
 
 
 def _followed(control: Control, unit_ids: list[str]) -> list[str]:
@@ -97,16 +105,21 @@ def oldest_for(control: Control, wanted: Usage, known: Known, needed: Collection
     return []
 
 
-def give_up(control: Control, unit_ids: Collection[str]) -> list[str]:
-    """Delete these units of the history; returns warnings about late writers. Needs the lock."""
+def give_up(control: Control, unit_ids: Collection[str], leaving: Leaving | None = None) -> list[str]:
+    """Delete these units of the history; returns warnings about late writers. ``leaving``: the one of which
+    the journal was read ahead. Needs the lock."""
     warnings = []
     if unit_ids and not control.has(GIVEN_UP):
         with control.opened(GIVEN_UP, make=True):  # first: that nothing was ever given up must never be a lie
             control.disk.fsync(control.fd)
     for unit_id in unit_ids:
-        warnings += _rescue_late_writes(control, unit_id)
+        ahead = leaving if leaving is not None and leaving.unit_id == unit_id else None
+        rescued, plain = _rescue_late_writes(control, unit_id, ahead)
+        warnings += rescued
         with control.opened(HISTORY) as history, control.opened(RETIRED, make=True) as retired:
             control.disk.replace(history, unit_id, retired, unit_id)
+        with control.opened(RETIRED, unit_id, SLOTS) as slots:
+            delete(control.disk, slots, plain, ahead)
     return warnings + empty_retired(control)
 
 
@@ -155,41 +168,26 @@ def _occupied(disk: Disk, top: int) -> Usage:
     return Usage(blocks * _BLOCK_BYTES, inodes)
 
 
-def _rescue_late_writes(control: Control, unit_id: str) -> list[str]:
+def _rescue_late_writes(
+    control: Control, unit_id: str, leaving: Leaving | None = None
+) -> tuple[list[str], list[str]]:
+    """Warnings, and which slots are left with files that may be deleted, as far as that is known."""
+    looked = leaving.looked() if leaving is not None else None
+    try:
+        looked = looked or _looked_at(control, unit_id)
+    except (JournalError, FileNotFoundError) as error:
+        return [
+            f"history/{unit_id} has no journal to read ({error}); its late writes were not looked for"
+        ], []
+    why = f"its old version was changed after unit {unit_id} displaced it"
+    with control.opened(HISTORY, unit_id, SLOTS) as slots:
+        return [
+            str(keep_aside(control, slots, slot, unit_id, path, why)) for slot, path in looked.late
+        ], looked.plain
+
+
+def _looked_at(control: Control, unit_id: str) -> Looked:
     with control.opened(HISTORY, unit_id, SLOTS) as slots:
         if not control.disk.scandir(slots):
-            return []  # it displaced nothing, as a first push: its journal may be large
-    try:
-        steps = read_journal(control, HISTORY, unit_id).steps
-    except (JournalError, FileNotFoundError) as error:
-        return [f"history/{unit_id} has no journal to read ({error}); its late writes were not looked for"]
-    warnings = []
-    with control.opened(HISTORY, unit_id, SLOTS) as slots:
-        for step in steps:
-            if step.kind == META or step.old is None or _as_displaced(control.disk, slots, step, step.old):
-                continue
-            why = f"its old version was changed after unit {unit_id} displaced it"
-            warnings.append(str(keep_aside(control, slots, step.slot, unit_id, step.path, why)))
-    return warnings
-
-
-def _as_displaced(disk: Disk, slots: int, step: Step, old: Entry) -> bool:
-    """Whether nothing is there but what was displaced. Some of it may be missing: it went back."""
-    now = look(disk, slots, step.slot)
-    if now is None or old.kind != now.kind:
-        return now is None
-    if old.kind != DIR:
-        return (now.size, now.mtime_ns) == (old.size, old.mtime_ns)
-    wanted = dict(step.displaced)
-    top = disk.open_dir(slots, step.slot)
-    try:
-        with Cursor(disk, top) as cursor:
-            for below, entry in subtree(cursor, ""):
-                want = wanted.get(joined(step.path, below))
-                if want is None or not same_object(want, entry):
-                    return False
-                if entry.kind != DIR and (entry.size, entry.mtime_ns) != (want.size, want.mtime_ns):
-                    return False
-    finally:
-        disk.close(top)
-    return True
+            return Looked([], [])  # it displaced nothing, as a first push: its journal may be large
+        return looked_at(control.disk, slots, displaced_by(read_journal(control, HISTORY, unit_id).steps))

@@ -33,6 +33,7 @@ from atomsync.store.control import PENDING, Control
 from atomsync.store.copying import Source
 from atomsync.store.history import new_id, retire_to_history
 from atomsync.store.journal import Header
+from atomsync.store.leaving import Leaving
 from atomsync.store.letting_go import let_go
 from atomsync.store.lock import waiting
 from atomsync.store.manifest import Manifest
@@ -40,12 +41,11 @@ from atomsync.store.options import FULL
 from atomsync.store.prepared import check_not_held, commit_prepared
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import CLEAN, Recovery, recover
-from atomsync.store.retention import Usage, give_up, oldest_for, prune
+from atomsync.store.retention import Usage, foreseen, give_up, oldest_for, prune
 from atomsync.store.seal import SealedUnit, seal
 from atomsync.store.spared import bytes_spared
 from atomsync.store.staging import Stage
 from atomsync.store.writable import check_writable
-from atomsync.tree.graft import Graft
 from atomsync.tree.path import shown
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 
 WORTH_NAMES = 1_000
-"""With so many names in its grafts the manifest of a unit is written by the second process."""
+"""With so many names in it a unit is followed in the manifest by the second process."""
 
 
 class Session:
@@ -74,6 +74,7 @@ class Session:
         self._stage: Stage | None = None
         self._source: Source | None = None
         self._ahead: Ahead | None = None
+        self._leaving: Leaving | None = None
 
     def lock(self, until: float, *, but: str = "") -> None:
         """The store is ours alone, and recovered. Raises StoreLocked if it cannot be had ``until`` then,
@@ -221,6 +222,8 @@ class Session:
         """See ``seal.seal``. ``checked_ns``: when the sources were last seen unchanged. With a
         ``coordinator`` the unit then rests as prepared. ``about``: see there. Needs the lock."""
         self.progress.phase("seal")
+        if self._ahead is not None and self._ahead.plan is not plan:
+            self.stay_behind()
         if not self.exclusive:
             self._check_names_differ(plan)
         now = time.time_ns()
@@ -354,18 +357,25 @@ class Session:
         self.control.let_go()
 
     def write_ahead(self, plan: Plan, checked_ns: int) -> None:
-        """Have the manifest follow the grafts of a staged ``plan`` while that is checked and committed.
-        ``checked_ns``: behind the staging, and before the sources were last seen unchanged."""
-        grafts = [step.inside for step in plan.steps if isinstance(step.inside, Graft)]
-        if self._source is None or sum(map(len, grafts)) < WORTH_NAMES:
+        """Have the second process follow a staged ``plan`` in the manifest, and read of the unit that its
+        commit will push out of the history, while that is checked and committed. ``checked_ns``: behind the
+        staging, and before the sources were last seen unchanged."""
+        if self._source is None or not _is_worth_it(plan.steps):
             return
         from atomsync.store.ahead import Ahead
 
         with contextlib.suppress(OSError):  # whatever it is, the seal meets it too
             sync, whole = self.manifest.sync, self.control.capabilities.time_step_ns == 1
-            second = self._source.second(self.control.disk) if whole else None
-            if second is not None and sync is not None:
-                self._ahead = Ahead(second, self.control.fd, grafts, checked_ns, sync)
+            second = self._source.second(self.control.disk)
+            if second is None:
+                return
+            if whole and sync is not None:
+                self._ahead = Ahead(second, self.control.fd, plan, self.stage.digest_of, checked_ns, sync)
+            keep, keep_bytes = self.store.options.keep, self.store.options.keep_bytes
+            if self._leaving is None and self.control.locked and keep_bytes is None:
+                oldest = foreseen(self.control, keep)
+                if oldest is not None:
+                    self._leaving = Leaving(second, self.control, oldest)
 
     def stay_behind(self) -> None:
         """Have nobody write ahead any more: while somebody does, the manifest is not ours to write to."""
@@ -384,8 +394,10 @@ class Session:
             adopted = None
             if self.exclusive and manifest.is_new:  # who does not lock at once has not looked at everything
                 adopted = functools.partial(others, self.control.tree, sealed.steps)
-            grafts = self._ahead is None or not self._ahead.finish()
-            manifest.apply(sealed.header, sealed.steps, time_step_ns, adopted, grafts=grafts)
+            ahead, steps = self._ahead, sealed.steps
+            if ahead is not None:
+                steps = ahead.finish(steps, sealed.header.checked_ns)
+            manifest.apply(sealed.header, steps, time_step_ns, adopted)
             yield from self._prune(sealed.header.id)
         except Exception as error:  # whatever it is: the unit is committed
             yield f"the unit is committed, but tidying up after it failed: {error}"
@@ -393,7 +405,12 @@ class Session:
     def _prune(self, unit_id: str) -> Iterable[str]:
         """Give up what is beyond the limits of the history; ``unit_id`` was just committed."""
         options = self.store.options
-        given_up, warnings = prune(self.control, options.keep, options.keep_bytes, self.store.usage)
+        limits = options.keep, options.keep_bytes
+        given_up, warnings = prune(self.control, *limits, self.store.usage, self._leaving)
         yield from warnings
         if unit_id in given_up and options.keep:
             yield "what it displaced is more than may be kept: it cannot be undone"
+
+
+def _is_worth_it(steps: Collection[Step]) -> bool:
+    return len(steps) >= WORTH_NAMES or sum(1 + len(step.inside) for step in steps) >= WORTH_NAMES

@@ -21,6 +21,7 @@ from atomsync import push
 from atomsync.errors import AtomSyncError, CheckFailed, DigestMismatch
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.posix import PosixDisk
+from atomsync.plan.step import Step
 from atomsync.store import ahead, grafts, planting, session
 from atomsync.store.copying import Source
 from atomsync.store.progress import Progress
@@ -276,16 +277,16 @@ def test_a_second_process_that_dies_as_it_writes_the_manifest_leaves_nothing_out
     ends = []
     real = ahead.Ahead.finish
 
-    def finish(self: ahead.Ahead) -> bool:
+    def finish(self: ahead.Ahead, steps: tuple[Step, ...], checked_ns: int) -> tuple[Step, ...]:
         if when == "behind":
             self._second.wait(self._put, lambda: None)
         self._second.close()
-        ends.append(real(self))
-        return ends[-1]
+        ends.append(real(self, steps, checked_ns) == steps)
+        return steps
 
     monkeypatch.setattr(ahead.Ahead, "finish", finish)
     push(src, tmp_path / "dst")
-    assert ends == [False]
+    assert ends == [True]
     assert len(manifest(tmp_path / "dst")) == 1 + 9 + 27
     assert push(src, tmp_path / "dst").unchanged == 1 + 9 + 27
 
