@@ -25,7 +25,8 @@ What they lean on:
  looking   ``manifest`` (what was committed) with ``ahead`` (by the second process), ``adoption``, ``rows``
            (without its lock), ``status``
            back: ``versions`` (what paths held, by the journals), ``kept`` (where it lies), ``reversal`` (what
-           gives it back), ``letting_go``, ``retention``, ``telling``, ``naming``, ``unit_id``
+           gives it back), ``letting_go``, ``telling``, ``naming``, ``unit_id``
+ giving up ``retention`` with ``late`` (who wrote to old versions) and ``leaving`` (by the second process)
 
 ``session`` walks the path for one unit, ``progress`` tells how far it is, ``options`` say how; ``store`` is
 the face of it all.

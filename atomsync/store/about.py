@@ -45,6 +45,8 @@ def is_text(value: object) -> TypeGuard[str]:
     """Whether the system can be asked for it: only the surrogates that stand for bytes have any."""
     if not isinstance(value, str):
         return False
+    if value.isascii():
+        return True
     try:
         os.fsencode(value)
     except UnicodeEncodeError:

@@ -30,7 +30,7 @@ from atomsync.store.about import ABOUT_MAX_BYTES, About, is_about, is_text
 from atomsync.store.unit_id import is_unit_id
 from atomsync.tree.entry import DIR, FILE, LINK, OTHER, PLAIN, SEEN, Entry
 from atomsync.tree.graft import Graft
-from atomsync.tree.path import ancestors, is_reserved
+from atomsync.tree.path import is_reserved, parent_of, upwards
 from atomsync.tree.xattrs import decode as decode_attributes
 
 MAGIC, VERSION = b"atsj", 1
@@ -45,6 +45,7 @@ _ENTRY_FIELDS = 12  # and one more where extended attributes were asked for
 _KINDS = {FILE, DIR, LINK, OTHER}
 _OWNER_MAX = (1 << 32) - 1  # -1: left as it is
 _TIME_MAX = 10**9 << 63  # in ns, of a time_t of 64 bits
+_GENERATION_MAX = 1 << 1024
 
 
 class Header(NamedTuple):
@@ -60,6 +61,7 @@ class Header(NamedTuple):
 
 
 _text = json.JSONEncoder(separators=(",", ":")).encode
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _quoted = json.encoder.encode_basestring_ascii
 _BEGIN_FIELDS = 5  # of the header, in BEGIN; the others have records of their own
 
@@ -136,7 +138,7 @@ def decode(data: bytes) -> Journal:
     displaced: list[tuple[str, Entry]] = []
 
     def finished() -> None:
-        if steps:
+        if inside or displaced:
             steps[-1] = steps[-1]._replace(inside=tuple(inside), displaced=tuple(displaced))
             inside.clear()
             displaced.clear()
@@ -174,22 +176,24 @@ def decode(data: bytes) -> Journal:
 
 def _check_antichain(steps: list[Step]) -> None:
     """Recovery undoes steps in any order: that is right only if no swap lies at or below another."""
-    swaps = {step.path for step in steps if step.kind != META}
-    if len(swaps) != sum(1 for step in steps if step.kind != META):
+    paths = [step.path for step in steps if step.kind != META]
+    swaps = set(paths)
+    if len(swaps) != len(paths):
         raise _bad("two steps are at one path")
-    if any(above in swaps for path in swaps for above in ancestors(path)):
+    directories = {parent_of(path) for path in paths}
+    if any(above in swaps for directory in directories for above in upwards(directory)):
         raise _bad("a step lies below another")
 
 
 def _frame(unit_id: str, number: int, kind: int, payload: bytes) -> bytes:
     if len(payload) > _PAYLOAD_MAX_BYTES:
         raise _bad("a record would be longer than a reader accepts")
-    digest = _digest(unit_id, number, kind, payload)
+    digest = _digest(unit_id.encode(), number, kind, payload)
     return _HEAD.pack(MAGIC, VERSION, kind, 0, len(payload)) + payload + digest
 
 
-def _digest(unit_id: str, number: int, kind: int, payload: bytes) -> bytes:
-    return xxhash.xxh3_128_digest(b"%s %d %d " % (unit_id.encode(), number, kind) + payload)
+def _digest(unit_id: bytes, number: int, kind: int, payload: bytes) -> bytes:
+    return xxhash.xxh3_128_digest(b"%s %d %d %s" % (unit_id, number, kind, payload))
 
 
 def _frames(data: bytes) -> Iterator[tuple[int, Any, int]]:
@@ -197,21 +201,22 @@ def _frames(data: bytes) -> Iterator[tuple[int, Any, int]]:
     if len(data) > JOURNAL_MAX_BYTES:
         raise _bad("it is larger than any journal we write")
     at = number = 0
-    unit_id = ""
-    while at < len(data):
-        if len(data) - at < _HEAD.size + _DIGEST_BYTES:
+    unit_id = b""
+    head, around, behind = _HEAD.size, _HEAD.size + _DIGEST_BYTES, len(data)
+    while at < behind:
+        if behind - at < around:
             raise _bad("it is cut short")
         magic, version, kind, zero, length = _HEAD.unpack_from(data, at)
         if magic != MAGIC or zero:
             raise _bad(f"at byte {at} there is no record")
         if version != VERSION:
             raise _bad(f"it has format version {version}; this atomsync reads version {VERSION}")
-        end = at + _HEAD.size + length + _DIGEST_BYTES
-        if length > _PAYLOAD_MAX_BYTES or end > len(data):
+        end = at + around + length
+        if length > _PAYLOAD_MAX_BYTES or end > behind:
             raise _bad("it is cut short")
-        payload = data[at + _HEAD.size : end - _DIGEST_BYTES]
+        payload = data[at + head : end - _DIGEST_BYTES]
         if number == 0:
-            unit_id = _unit_id(payload)
+            unit_id = _unit_id(payload).encode()
         if data[end - _DIGEST_BYTES : end] != _digest(unit_id, number, kind, payload):
             raise _bad(f"the digest of record {number} does not match")
         if kind == ABOUT and length > ABOUT_MAX_BYTES:
@@ -222,7 +227,14 @@ def _frames(data: bytes) -> Iterator[tuple[int, Any, int]]:
 
 def _json(payload: bytes) -> Any:
     try:
-        return json.loads(payload.decode()) if payload else None
+        if not payload:
+            return None
+        text = payload.decode()
+        try:  # what json.loads comes to, but for its questions: there is one of these for each step
+            found, end = _scan(text, 0)
+        except StopIteration:
+            end = -1
+        return found if end == len(text) else json.loads(text)
     except (ValueError, RecursionError):
         raise _bad("a record holds no JSON") from None
 
@@ -244,6 +256,9 @@ def _header(payload: Any) -> Header:
     return header
 
 
+_SHAPES = {CREATE: (False, True), REPLACE: (True, True), REMOVE: (True, False)}  # has an old one, a new one
+
+
 def _step(payload: Any, number: int) -> Step:
     try:
         kind, path, old, new, _, _, slot = payload
@@ -252,14 +267,10 @@ def _step(payload: Any, number: int) -> Step:
         step = Step(kind, checked_path(path), checked_entry(old), checked_entry(new), (), (), slot)
     except (TypeError, ValueError):
         raise _bad(f"step {number} is malformed") from None
-    shapes = {
-        CREATE: (False, True),
-        REPLACE: (True, True),
-        REMOVE: (True, False),
-        META: (True, step.new is not None),
-    }
+    is_new = new is not None
+    shape = (True, is_new) if kind == META else _SHAPES.get(kind)
     slot_fits = slot == "" if kind == META else isinstance(slot, str) and slot.isascii() and slot.isdigit()
-    if not slot_fits or shapes.get(kind) != (old is not None, new is not None):
+    if not slot_fits or shape != (old is not None, is_new):
         raise _bad(f"step {number} is malformed")
     if kind != META and not path:
         raise _bad(f"step {number} would swap the root")
@@ -290,9 +301,9 @@ def checked_path(path: object) -> str:
     if not is_text(path) or "\0" in path:
         raise _bad("a path is not a path")
     if path:
-        names = path.split("/")
+        empty = path[0] == "/" or path[-1] == "/" or "//" in path
         dotted = path[0] == "." or "/." in path  # else none is reserved, nor "." nor ".."
-        if "" in names or (dotted and any(name in (".", "..") or is_reserved(name) for name in names)):
+        if empty or (dotted and any(name in (".", "..") or is_reserved(name) for name in path.split("/"))):
             raise _bad("a path leads out of the destination")
     return path
 
@@ -309,19 +320,24 @@ def checked_entry(fields: Any) -> Entry | None:
     """An entry as it was read, None for None; TypeError for anything that is none."""
     if fields is None:
         return None
-    if not isinstance(fields, list) or len(fields) not in (_ENTRY_FIELDS, _ENTRY_FIELDS + 1):
+    if not isinstance(fields, list):
         raise TypeError
-    xattrs = fields[_ENTRY_FIELDS] if len(fields) > _ENTRY_FIELDS else ""
-    if xattrs != "" and (not is_text(xattrs) or not decode_attributes(xattrs)):
+    if len(fields) == _ENTRY_FIELDS:
+        xattrs = ""
+        kind, mode, size, mtime_ns, uid, gid, target, ino, dev, ctime_ns, generation, digest = fields
+    elif len(fields) == _ENTRY_FIELDS + 1:
+        kind, mode, size, mtime_ns, uid, gid, target, ino, dev, ctime_ns, generation, digest, xattrs = fields
+        if xattrs != "" and (not is_text(xattrs) or not decode_attributes(xattrs)):
+            raise TypeError
+    else:
         raise TypeError
-    kind, mode, size, mtime_ns, uid, gid, target, ino, dev, ctime_ns, generation, digest = fields[
-        :_ENTRY_FIELDS
-    ]
     if kind not in _KINDS or not isinstance(digest, str) or (target != "" and not is_text(target)):
         raise TypeError
-    numbers = mode, size, mtime_ns, uid, gid, ino, dev, ctime_ns, generation
-    if {*map(type, numbers)} != {int} or not (
-        0 <= mode <= 0o7777
+    # Not by isinstance: True and False are none of these. Nor in a loop: it is done twice for each step.
+    if not (
+        type(mode) is type(size) is type(mtime_ns) is type(uid) is type(gid) is int
+        and type(ino) is type(dev) is type(ctime_ns) is type(generation) is int
+        and 0 <= mode <= 0o7777
         and 0 <= size <= 1 << 63
         and -_TIME_MAX <= mtime_ns < _TIME_MAX
         and -1 <= uid <= _OWNER_MAX
@@ -329,10 +345,11 @@ def checked_entry(fields: Any) -> Entry | None:
         and 0 <= ino <= 1 << 64
         and 0 <= dev <= 1 << 64
         and -_TIME_MAX <= ctime_ns < _TIME_MAX
-        and 0 <= generation <= 1 << 1024
+        and 0 <= generation <= _GENERATION_MAX
     ):
         raise TypeError
-    return Entry(kind, mode, size, mtime_ns, uid, gid, target, xattrs, ino, dev, ctime_ns, generation, digest)
+    fields = kind, mode, size, mtime_ns, uid, gid, target, xattrs, ino, dev, ctime_ns, generation, digest
+    return tuple.__new__(Entry, fields)  # past Entry's own, as in entry_of
 
 
 def _chunks(members: Members) -> Iterator[list[tuple[str, Entry]]]:

@@ -252,7 +252,7 @@ def _(put: Put) -> None:
 
 @mutant("late writes into an old version go with it")
 def _(put: Put) -> None:
-    put(retention, "_rescue_late_writes", lambda c, unit_id: [])
+    put(retention, "_rescue_late_writes", lambda c, unit_id, leaving: ([], []))
 
 
 @mutant("the lock is not taken")
