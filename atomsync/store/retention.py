@@ -16,10 +16,11 @@ from typing import NamedTuple
 from atomsync.errors import DiskError, JournalError
 from atomsync.fs.cursor import Cursor
 from atomsync.fs.disk import Disk
+from atomsync.plan.step import Step
 from atomsync.store.conflicts import keep_aside
 from atomsync.store.control import GIVEN_UP, HISTORY, MANIFEST, RETIRED, SLOTS, Control
 from atomsync.store.history import read_journal, units
-from atomsync.store.late import Looked, displaced_by, looked_at
+from atomsync.store.late import displaced_by, looked_at
 from atomsync.store.leaving import Leaving, delete
 from atomsync.store.removal import left_if_in_use, remove_tree
 from atomsync.store.rows import Rows
@@ -173,21 +174,16 @@ def _rescue_late_writes(
 ) -> tuple[list[str], list[str]]:
     """Warnings, and which slots are left with files that may be deleted, as far as that is known."""
     looked = leaving.looked() if leaving is not None else None
-    try:
-        looked = looked or _looked_at(control, unit_id)
-    except (JournalError, FileNotFoundError) as error:
-        return [
-            f"history/{unit_id} has no journal to read ({error}); its late writes were not looked for"
-        ], []
-    why = f"its old version was changed after unit {unit_id} displaced it"
     with control.opened(HISTORY, unit_id, SLOTS) as slots:
-        return [
-            str(keep_aside(control, slots, slot, unit_id, path, why)) for slot, path in looked.late
-        ], looked.plain
-
-
-def _looked_at(control: Control, unit_id: str) -> Looked:
-    with control.opened(HISTORY, unit_id, SLOTS) as slots:
-        if not control.disk.scandir(slots):
-            return Looked([], [])  # it displaced nothing, as a first push: its journal may be large
-        return looked_at(control.disk, slots, displaced_by(read_journal(control, HISTORY, unit_id).steps))
+        if looked is None:
+            steps: tuple[Step, ...] = ()
+            if control.disk.scandir(slots):  # else it displaced nothing, as a first push of many files
+                try:
+                    steps = read_journal(control, HISTORY, unit_id).steps
+                except (JournalError, FileNotFoundError) as error:
+                    told = f"history/{unit_id} has no journal to read ({error})"
+                    return [f"{told}; its late writes were not looked for"], []
+            looked = looked_at(control.disk, slots, displaced_by(steps))
+        why = f"its old version was changed after unit {unit_id} displaced it"
+        aside = [keep_aside(control, slots, slot, unit_id, path, why) for slot, path in looked.late]
+    return [str(conflict) for conflict in aside], looked.plain

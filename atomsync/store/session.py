@@ -338,6 +338,8 @@ class Session:
     def close(self) -> None:
         with contextlib.suppress(AtomSyncError):  # what stays behind, the next session discards
             self.discard()
+        if self._leaving is not None:
+            self._leaving.close()
         if self._manifest is not None:
             self._manifest.close()
         if self.committed:

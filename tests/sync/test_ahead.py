@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,9 @@ def test_a_unit_that_is_staged_once_more_is_written_ahead_once_more(
 
     def moved(*args: Any) -> Any:
         if len(begun) == 1:
+            second = args[0].second(PosixDisk())
+            while not second.idle:  # else it is closed, and there is none for the second time
+                time.sleep(0.01)
             (src / "a").write_bytes(b"the third")
         return real(*args)
 
