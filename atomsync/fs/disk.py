@@ -11,7 +11,7 @@ Nothing is durable before ``fsync`` or ``syncfs`` returned: not the bytes, not t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 
@@ -90,12 +90,16 @@ class Disk(Protocol):
     def generation(self, at: int, name: str) -> int:
         """A number that tells an inode from a later one with the same number; 0 if unknown."""
 
+    def deep_lstats(self, at: int, names: Iterable[str]) -> Iterator[tuple[Stat, int] | None]:
+        """``lstat`` and ``generation`` of each name, or None where there is nothing."""
+
     def space(self, fd: int) -> Space: ...
     def may_change_names(self, fd: int) -> bool:
         """Whether we may make and remove names in this directory, as far as owner and mode tell."""
 
-    def is_pinned(self, at: int, name: str) -> bool:
-        """Whether it bears a flag (immutable, append-only) that forbids to change or rename it."""
+    def pinned(self, at: int, names: Iterable[str]) -> list[str]:
+        """Those that bear a flag (immutable, append-only) which forbids to change or rename them. A name that
+        is missing is not among them."""
 
     # -- content
     def pread(self, fd: int, size: int, offset: int, /) -> bytes:

@@ -15,7 +15,7 @@ import os
 import stat as stat_module
 import struct
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import perf_counter_ns
 
 from atomsync.fs.disk import Space, Stat
@@ -41,6 +41,7 @@ _KNOWN = {
 }
 _HANDLE_MAX_BYTES = 128
 _Handle = ctypes.c_int * (2 + _HANDLE_MAX_BYTES // 4 + 1)  # struct file_handle; the last one for the mount id
+_NO_HANDLES = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EOVERFLOW, errno.EINVAL}
 _MOUNT_ID = 2 + _HANDLE_MAX_BYTES // 4
 _Statx = ctypes.c_uint64 * 32  # struct statx; stx_attributes is the second of these
 _FICLONE = 0x40049409
@@ -102,19 +103,15 @@ class PosixDisk:
         return os.readlink(name, dir_fd=at)
 
     def generation(self, at: int, name: str) -> int:
-        handle = _Handle(_HANDLE_MAX_BYTES)
-        mount_id = ctypes.byref(handle, 4 * _MOUNT_ID)
-        try:
-            _call("name_to_handle_at", at, os.fsencode(name), handle, mount_id, 0)
-        except OSError as error:
-            if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EOVERFLOW, errno.EINVAL):
-                return 0
-            raise
-        known = self._known.get(handle[_MOUNT_ID])
-        if known is None:
-            known = self._known[handle[_MOUNT_ID]] = _f_type(at) in _KNOWN
-        # The handle as a whole identifies the inode for ever; a number of it is easier to store.
-        return int.from_bytes(bytes(handle)[8 : 8 + handle[0]], "big") if known else 0
+        return _Handles(self._known).generation(at, name)
+
+    def deep_lstats(self, at: int, names: Iterable[str]) -> Iterator[tuple[Stat, int] | None]:
+        lstat, generation = self.lstat, _Handles(self._known).generation
+        for name in names:
+            try:
+                yield lstat(at, name), generation(at, name)
+            except FileNotFoundError:
+                yield None
 
     def space(self, fd: int) -> Space:
         found = os.fstatvfs(fd)
@@ -131,15 +128,25 @@ class PosixDisk:
             ".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=os.access in os.supports_effective_ids
         )
 
-    def is_pinned(self, at: int, name: str) -> bool:
-        found = _Statx()
-        try:
-            _call("statx", at, os.fsencode(name), _AT_SYMLINK_NOFOLLOW, 0, found)
-        except OSError as error:
-            if error.errno == errno.ENOSYS:
-                return False
-            raise
-        return bool(found[1] & _PINNED)
+    def pinned(self, at: int, names: Iterable[str]) -> list[str]:
+        call: Callable[..., int] | None = getattr(_libc(), "statx", None)
+        if call is None:
+            return []
+        room, found = _Statx(), []
+        where = ctypes.c_void_p(ctypes.addressof(room))
+        for name in names:
+            while call(at, os.fsencode(name), _AT_SYMLINK_NOFOLLOW, 0, where):
+                number = ctypes.get_errno()
+                if number == errno.ENOSYS:
+                    return []
+                if number == errno.ENOENT:
+                    break
+                if number != errno.EINTR:
+                    raise OSError(number, os.strerror(number), name)
+            else:
+                if room[1] & _PINNED:
+                    found.append(name)
+        return found
 
     # -- content
     def write(self, fd: int, data: bytes, offset: int) -> None:
@@ -296,6 +303,37 @@ class PosixDisk:
 
     def unlock(self, fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+class _Handles:
+    """What file handles are written into, for one caller at a time. ``known`` as the disk's."""
+
+    __slots__ = ("_bytes", "_call", "_known", "_mount_id", "_room", "_where")
+
+    def __init__(self, known: dict[int, bool]) -> None:
+        self._known, self._room = known, _Handle()
+        self._bytes = memoryview(self._room).cast("B")
+        # As pointers: of an array ctypes would make one for each call.
+        where = ctypes.addressof(self._room)
+        self._where, self._mount_id = ctypes.c_void_p(where), ctypes.c_void_p(where + 4 * _MOUNT_ID)
+        self._call = getattr(_libc(), "name_to_handle_at", None)
+
+    def generation(self, at: int, name: str) -> int:
+        call, room = self._call, self._room
+        if call is None:
+            return 0
+        room[0] = _HANDLE_MAX_BYTES
+        while call(at, os.fsencode(name), self._where, self._mount_id, 0):
+            number = ctypes.get_errno()
+            if number in _NO_HANDLES:
+                return 0
+            if number != errno.EINTR:
+                raise OSError(number, os.strerror(number), name)
+        known = self._known.get(room[_MOUNT_ID])
+        if known is None:
+            known = self._known[room[_MOUNT_ID]] = _f_type(at) in _KNOWN
+        # The handle as a whole identifies the inode for ever; a number of it is easier to store.
+        return int.from_bytes(self._bytes[8 : 8 + room[0]], "big") if known else 0
 
 
 @functools.cache

@@ -72,7 +72,8 @@ class Context:
         self._send(packed(TOLD, number))
 
     def give(self, names: tuple[str, ...], descriptors: list[int]) -> None:
-        self.drop(names)
+        if any(name in self.descriptors for name in names):
+            self.drop(names)
         self.descriptors.update(zip(names, descriptors))
 
     def drop(self, names: tuple[str, ...]) -> None:

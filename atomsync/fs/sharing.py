@@ -6,13 +6,13 @@ So neither waits for a plan, and what takes longer than was thought falls to who
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from atomsync.fs.second import Second, Task
 
-_AHEAD = 2  # portions it has in hand, so that it need not wait for us
+AHEAD = 2  # portions it has in hand, so that it need not wait for us
 
 Portion = TypeVar("Portion")
 Portion_co = TypeVar("Portion_co", covariant=True)
@@ -35,6 +35,18 @@ class Portions(deque[Portion]):
         return self.pop() if self else None
 
 
+class InTurn(Generic[Portion]):
+    """Portions made as they are taken, each of them the next: what comes of them comes nearly in order."""
+
+    def __init__(self, portions: Iterable[Portion]) -> None:
+        self._portions = iter(portions)
+
+    def near(self) -> Portion | None:
+        return next(self._portions, None)
+
+    far = near
+
+
 def shared(
     heap: Heap[Portion],
     here: Callable[[Portion], Any],
@@ -42,10 +54,12 @@ def shared(
     second: Callable[[], Second | None],
     check: Callable[[], object],
     again: Callable[[Portion], Any] | None = None,
+    ahead: int = AHEAD,
 ) -> Iterator[tuple[Portion, Any]]:
     """Yield each portion of ``heap`` with what came of it, in any order: of ``here``, or of the task that
     ``ask`` gives away. ``second`` is asked for the process each time: it may be had later, or be gone.
-    ``again`` does here what it may have begun before it died; by default that is ``here``.
+    ``again`` does here what it may have begun before it died; by default that is ``here``. It is given so
+    many portions ``ahead``: more than a few if we take long over what comes of each.
 
     Raises what these raise; then nobody works on any more.
     """
@@ -57,7 +71,7 @@ def shared(
             check()
             other = second()
             portion = heap.near()  # first: the last one must not go where others wait already
-            while other is not None and other.alive and len(given) < _AHEAD:
+            while other is not None and other.alive and len(given) < ahead:
                 far = heap.far()
                 if far is None:
                     break

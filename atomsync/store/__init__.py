@@ -17,8 +17,8 @@ What they lean on:
            ``streams`` and ``spared`` (large and sparse ones), ``dressing`` (extended attributes), ``pool``
            and ``dealing`` (what the second process stages), ``grafts`` and ``planting`` (new directories,
            one at a time), ``abandoned``, ``writable``, ``scratch``
- sealing   ``journal`` (the codec) with ``folders``, ``about``, ``barrier`` (syncs), ``preview`` (the tree as
-           it will be)
+ sealing   ``looks`` (what is at the paths and in the slots, by two processes), ``journal`` (the codec) with
+           ``folders``, ``about``, ``barrier`` (syncs), ``preview`` (the tree as it will be)
  swapping  ``window`` (the renames, made ready), ``opening`` (read-only directories), ``undo`` (taking back,
            by identity), ``decision``, ``conflicts``, ``drift``, ``removal``, ``waste``; between 4 and 5 a
            unit may rest until another party has decided: ``prepared``, and ``forward`` instead of 5

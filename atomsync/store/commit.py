@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import stat
 import time
 from typing import NamedTuple
 
 from atomsync.errors import AtomSyncError, Drift, InDoubt, from_oserror
 from atomsync.fs.cursor import Cursor
+from atomsync.fs.disk import Disk
 from atomsync.plan.change import Change
 from atomsync.plan.step import CREATE, META, REMOVE, REPLACE, Step
 from atomsync.store.barrier import swaps_are_durable
@@ -28,10 +30,11 @@ from atomsync.store.staging import Stage
 from atomsync.store.undo import roll_back, same_subtree, set_seen
 from atomsync.store.waste import retire_as_waste
 from atomsync.store.window import runs_of, swap_run
-from atomsync.tree.entry import DIR, Entry, is_closed, look, same_object, untouched
+from atomsync.tree.entry import DIR, FILE, Entry, is_closed, look, same_object, untouched
 from atomsync.tree.path import shown
 from atomsync.tree.xattrs import attributes_at, decode
 
+_GONE = "what was displaced is gone"
 _DRIFT = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.ESTALE}
 
 
@@ -131,9 +134,13 @@ def _check_displaced(control: Control, slots: int, steps: tuple[Step, ...]) -> N
         old = step.old
         if old is None or step.kind not in (REPLACE, REMOVE):
             continue
+        if old.kind == FILE and not old.xattrs and not old.digest:  # nearly all: nothing is made for these
+            if not _is_untouched_file(control.disk, slots, step, old):
+                raise drifted(step.path)
+            continue
         found = look(control.disk, slots, step.slot)
         if found is None:
-            raise drifted(step.path, "what was displaced is gone")
+            raise drifted(step.path, _GONE)
         # XFS stamps a directory that is exchanged with something else: its own time proves nothing,
         # and what is in it is compared anyway.
         if old.kind == DIR:
@@ -153,6 +160,22 @@ def _check_displaced(control: Control, slots: int, steps: tuple[Step, ...]) -> N
                     if entry.digest:
                         location = step.slot + path[len(step.path) :]
                         check_content(control.disk, *cursor.split(location), path, entry)
+
+
+def _is_untouched_file(disk: Disk, slots: int, step: Step, old: Entry) -> bool:
+    """``untouched``, of what was displaced by ``step``."""
+    try:
+        found = disk.lstat(slots, step.slot)
+    except FileNotFoundError:
+        raise drifted(step.path, _GONE) from None
+    return (
+        found.st_ino == old.ino
+        and found.st_mode == stat.S_IFREG | old.mode
+        and found.st_size == old.size
+        and found.st_mtime_ns == old.mtime_ns
+        and found.st_uid == old.uid
+        and found.st_gid == old.gid
+    )
 
 
 def _take_back(control: Control, stage: Stage, sealed: SealedUnit, cause: BaseException) -> None:

@@ -16,7 +16,7 @@ import json
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from atomsync.errors import JournalError
@@ -47,6 +47,7 @@ COMMIT;
 _SET = "UPDATE entries SET mode=?, mtime_ns=?, uid=?, gid=? WHERE path=?"
 _GET = "SELECT path, kind, mode, size, mtime_ns, uid, gid, target, digest FROM entries WHERE path IN ({})"
 _PAGE = 500  # paths in one question: SQLite takes 999 values, if it is old
+_made = tuple.__new__  # past what a named tuple puts before it
 _DROP = "DELETE FROM entries WHERE path = ?"
 _DROP_BELOW = "DELETE FROM entries WHERE path > ? AND path < ?"
 _PUT = "INSERT OR REPLACE INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)"
@@ -105,14 +106,18 @@ class Manifest:
 
     def entries(self, paths: Iterable[str]) -> dict[str, Entry]:
         """What the last unit left at these paths, of those that a unit touched."""
-        asked = [os.fsencode(path) for path in paths]
+        asked = {os.fsencode(path): path for path in paths}
+        questions = list(asked)
 
         def found(db: sqlite3.Connection) -> dict[str, Entry]:
             known: dict[str, Entry] = {}
-            for start in range(0, len(asked), _PAGE):
-                page = asked[start : start + _PAGE]
+            for start in range(0, len(questions), _PAGE):
+                page = questions[start : start + _PAGE]
                 rows = db.execute(_GET.format(",".join("?" * len(page))), page)
-                known.update((os.fsdecode(path), _entry(row)) for path, *row in rows)
+                for path, kind, mode, size, mtime_ns, uid, gid, target, digest in rows:
+                    text = os.fsdecode(target) if target else ""
+                    row = (kind, mode, size, mtime_ns, uid, gid, text, "", 0, 0, 0, 0, digest)
+                    known[asked[path]] = _made(Entry, row)
             return known
 
         result: dict[str, Entry] = self._do(found)
@@ -299,11 +304,6 @@ def _entering(swaps: Iterable[Step]) -> Iterator[Known]:
                     yield from digested(folder, step.inside.apart)
             else:
                 yield from (known_of(path, entry, entry.digest) for path, entry in step.inside)
-
-
-def _entry(row: Sequence[Any]) -> Entry:
-    kind, mode, size, mtime_ns, uid, gid, target, digest = row
-    return Entry(kind, mode, size, mtime_ns, uid, gid, os.fsdecode(target), digest=digest)
 
 
 def _adopt(

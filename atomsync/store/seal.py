@@ -8,8 +8,8 @@ the one at the path, which is all that undoing needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from atomsync.errors import DestinationLimit, DigestMismatch
 from atomsync.fs.cursor import Cursor
@@ -22,6 +22,7 @@ from atomsync.store.copying import digest_file
 from atomsync.store.dressing import attributes_of
 from atomsync.store.drift import drifted
 from atomsync.store.journal import JOURNAL_MAX_BYTES, Header, encode
+from atomsync.store.looks import looks
 from atomsync.store.options import MEDIA, NONE
 from atomsync.store.progress import Progress
 from atomsync.store.staging import Stage
@@ -29,7 +30,11 @@ from atomsync.tree.entry import DIR, FILE, PLAIN, SEEN, Entry, entry_of, look_de
 from atomsync.tree.graft import Graft
 from atomsync.tree.path import shown
 
+if TYPE_CHECKING:
+    from atomsync.fs.second import Second
+
 _WRITE_BYTES = 1 << 20
+_made = tuple.__new__  # past what a named tuple puts before it: a unit may have many steps
 
 
 class SealedUnit(NamedTuple):
@@ -54,8 +59,9 @@ def seal(
     *,
     durability: str,
     verify: str,
+    second: Second | None = None,
 ) -> SealedUnit:
-    """Write the journal of a staged plan, move it to its place, and pass barrier B1.
+    """Write the journal of a staged plan, move it to its place, and pass barrier B1. ``second`` may help.
 
     That place is ``unit``, or below ``prepared`` if the header names a coordinator. Raises StaleEntry if the
     destination is no longer what the plan expects, DigestMismatch if the medium (``verify="media"``) does not
@@ -64,19 +70,32 @@ def seal(
     disk = control.disk
     control.tree.close()  # walk anew: a directory on the way may have been moved or replaced since
     time_step_ns = control.capabilities.time_step_ns  # probed here, where failing is still free of cost
-    steps = tuple(_deep(control, stage, step, time_step_ns) for step in plan.steps)
-    steps += tuple(_parent(control, path) for path in plan.parents)
-    progress.check()
-    commit_at, commit_record = _write_journal(disk, stage.unit, header, steps, durable=durability != NONE)
+    steps: list[Step] = []
+
+    def looked_at() -> Iterator[Step]:
+        """Written down as they are looked at: meanwhile the second process looks at the next."""
+        found = looks(control.tree, stage.slots, plan.steps, second, progress.check)
+        for step, now, staged in found:
+            steps.append(_deep(control, stage, step, now, staged, time_step_ns))
+            yield steps[-1]
+        for path in plan.parents:
+            steps.append(_parent(control, path))
+            yield steps[-1]
+        progress.check()
+
+    commit_at, commit_record = _write_journal(
+        disk, stage.unit, header, looked_at(), durable=durability != NONE
+    )
     for name in (HISTORY, RETIRED):  # durable with B1: neither may be missing when the unit goes there
         with control.opened(name, make=True):
             pass
     stage.move(*((UNIT,) if header.coordinator is None else (PREPARED, header.id)))
-    staged_is_durable(control, stage.unit, stage.slots, steps, durability)
+    sealed = SealedUnit(header, tuple(steps), commit_at, commit_record, durability)
+    staged_is_durable(control, stage.unit, stage.slots, sealed.steps, durability)
     if verify == MEDIA:
         _verify_media(stage, progress)
     progress.check()
-    return SealedUnit(header, steps, commit_at, commit_record, durability)
+    return sealed
 
 
 def _write_journal(
@@ -109,41 +128,42 @@ def _write_journal(
     return commit
 
 
-def _deep(control: Control, stage: Stage, step: Step, time_step_ns: int) -> Step:
-    old, new = step.old, step.new
+def _deep(
+    control: Control, stage: Stage, step: Step, now: Entry | None, found: Entry | None, time_step_ns: int
+) -> Step:
+    """``now``: what is at its path; ``found``: what is in its slot."""
+    kind, path, old, new, inside, displaced, slot = step
     if old is not None:
-        now = look_at(control.tree, step.path)
         if now is None or not untouched(old, now):
-            raise drifted(step.path)
-        if old.xattrs and attributes_of(control, step.path, old.xattrs) != old.xattrs:
-            raise drifted(step.path, "its extended attributes were changed")
+            raise drifted(path)
+        if old.xattrs and attributes_of(control, path, old.xattrs) != old.xattrs:
+            raise drifted(path, "its extended attributes were changed")
         old = _known_as(now, old.digest, old.xattrs)
-    elif look_at(control.tree, step.path) is not None:
-        raise drifted(step.path)
-    if step.kind == META:
+    elif now is not None:
+        raise drifted(path)
+    if kind == META:
         if old is not None and new is not None and new.xattrs and not old.xattrs:
-            old = old._replace(xattrs=attributes_of(control, step.path, new.xattrs))
+            old = old._replace(xattrs=attributes_of(control, path, new.xattrs))
         if old is not None:
-            check_content(control.disk, *control.tree.split(step.path), step.path, old)
+            check_content(control.disk, *control.tree.split(path), path, old)
         return step._replace(old=old, new=new and _rounded(new, time_step_ns))
-    if step.kind != REMOVE:
-        found = look_deep(control.disk, stage.slots, step.slot)
+    if kind != REMOVE:
         assert found is not None, "a staged step has something in its slot"
         assert new is not None
-        new = _known_as(found, stage.digest_of(step.path), new.xattrs)
-    inside = step.inside
-    if inside and not isinstance(inside, Graft):  # which has its digests
-        inside = tuple([(path, _sealed(entry, stage.digest_of(path))) for path, entry in inside])
-    if time_step_ns != 1 and inside:
-        inside = tuple([(path, _rounded(entry, time_step_ns)) for path, entry in inside])
-    return Step(step.kind, step.path, old, new, inside, step.displaced, step.slot)
+        new = _known_as(found, stage.digest_of(path), new.xattrs)
+    if inside:
+        if not isinstance(inside, Graft):  # which has its digests
+            inside = tuple([(path, _sealed(entry, stage.digest_of(path))) for path, entry in inside])
+        if time_step_ns != 1:
+            inside = tuple([(path, _rounded(entry, time_step_ns)) for path, entry in inside])
+    return _made(Step, (kind, path, old, new, inside, displaced, slot))
 
 
 def _known_as(found: Entry, digest: str, xattrs: str) -> Entry:
     """``found``, with what a look does not tell."""
     if not digest and not xattrs:
         return found
-    return Entry._make((*found[:PLAIN], xattrs, *found[SEEN:-1], digest))
+    return _made(Entry, (*found[:PLAIN], xattrs, *found[SEEN:-1], digest))
 
 
 def _rounded(entry: Entry, time_step_ns: int) -> Entry:

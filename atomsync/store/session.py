@@ -36,6 +36,7 @@ from atomsync.store.journal import Header
 from atomsync.store.leaving import Leaving
 from atomsync.store.letting_go import let_go
 from atomsync.store.lock import waiting
+from atomsync.store.looks import WORTH_STEPS
 from atomsync.store.manifest import Manifest
 from atomsync.store.options import FULL
 from atomsync.store.prepared import check_not_held, commit_prepared
@@ -49,6 +50,7 @@ from atomsync.store.writable import check_writable
 from atomsync.tree.path import shown
 
 if TYPE_CHECKING:
+    from atomsync.fs.second import Second
     from atomsync.store.ahead import Ahead
     from atomsync.store.store import BaseStore
 
@@ -245,6 +247,7 @@ class Session:
                 self.progress,
                 durability=options.durability,
                 verify=options.verify,
+                second=self._helper(len(plan.steps)),
             )
         except OSError as error:
             raise from_oserror(error, f"cannot seal a unit in {shown(self.store.path)}") from None
@@ -378,6 +381,12 @@ class Session:
                 oldest = foreseen(self.control, keep)
                 if oldest is not None:
                     self._leaving = Leaving(second, self.control, oldest)
+
+    def _helper(self, steps: int) -> Second | None:
+        """The second process, if there is one and so many steps are worth it."""
+        if self._source is None or steps < WORTH_STEPS:
+            return None
+        return self._source.second(self.control.disk)
 
     def stay_behind(self) -> None:
         """Have nobody write ahead any more: while somebody does, the manifest is not ours to write to."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from atomsync.store.manifest import kept_time
 from atomsync.tree.attributes import differences
-from atomsync.tree.entry import FILE, Entry
+from atomsync.tree.entry import FILE, SEEN, Entry
 
 if TYPE_CHECKING:
     from atomsync.store.rows import Known
@@ -40,6 +40,8 @@ class Finding(NamedTuple):
 
 def drift_of(known: Entry, found: Entry) -> tuple[str, ...]:
     """In what they differ, as far as the manifest can tell."""
+    if known[:SEEN] == found[:SEEN]:  # nearly always
+        return ()
     kept_ns = kept_time(found.mtime_ns)
     return differences(known, found if kept_ns == found.mtime_ns else found._replace(mtime_ns=kept_ns))
 

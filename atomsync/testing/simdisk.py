@@ -238,6 +238,13 @@ class SimDisk:
         serial = self._child(self._directory(at), name)
         return serial if self._traits.generations else 0
 
+    def deep_lstats(self, at: int, names: Iterable[str]) -> Iterator[tuple[Stat, int] | None]:
+        for name in names:
+            try:
+                yield self.lstat(at, name), self.generation(at, name)
+            except FileNotFoundError:
+                yield None
+
     def space(self, fd: int) -> Space:
         self._handle(fd)
         return self._traits.space
@@ -246,8 +253,8 @@ class SimDisk:
         self._handle(fd)
         return True
 
-    def is_pinned(self, at: int, name: str) -> bool:
-        return False
+    def pinned(self, at: int, names: Iterable[str]) -> list[str]:
+        return []
 
     # -- content
     def pread(self, fd: int, size: int, offset: int, /) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from typing import NamedTuple, TypeGuard
 
 from atomsync.fs.disk import Disk, Stat
@@ -100,6 +101,17 @@ def look_deep(disk: Disk, at: int, name: str) -> Entry | None:
         return entry_of(found, target, disk.generation(at, name))
     except FileNotFoundError:
         return None
+
+
+def look_deep_all(disk: Disk, at: int, names: Iterable[str]) -> list[Entry | None]:
+    """``look_deep`` at each name in one directory."""
+    found: list[Entry | None] = []
+    for name, looked in zip(names := list(names), disk.deep_lstats(at, names)):
+        if looked is not None and stat.S_ISLNK(looked[0].st_mode):
+            found.append(look_deep(disk, at, name))  # with its text
+        else:
+            found.append(looked and entry_of(looked[0], "", looked[1]))
+    return found
 
 
 def same_object(one: Entry, other: Entry) -> bool:

@@ -324,6 +324,25 @@ def test_a_generation_tells_a_reused_inode_number(place: Place) -> None:
     assert len(seen) == 20
 
 
+def test_deep_lstats_are_an_lstat_and_the_generation_of_each_name(full: Place) -> None:
+    disk, at = full
+    names = ["file", "none", "dir", "link", "dangling", "file"]
+    found = [*disk.deep_lstats(at, names)]
+    assert [one is None for one in found] == [name == "none" for name in names]
+    fields = ("st_mode", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
+    for name, one in zip(names, found):
+        if one is not None:
+            looked = disk.lstat(at, name)
+            assert [getattr(one[0], field) for field in fields] == [
+                getattr(looked, field) for field in fields
+            ]
+            assert one[1] == disk.generation(at, name)
+
+
+def test_what_bears_no_flag_is_not_pinned_and_what_is_missing_neither(full: Place) -> None:
+    assert full.disk.pinned(full.at, ["file", "none", "dir", "link", "."]) == []
+
+
 def test_a_generation_stays_through_renames_and_is_that_of_a_link_itself(full: Place) -> None:
     disk, at = full
     for name in ("file", "dir", "link"):
