@@ -26,6 +26,8 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
+# What os.fsencode takes; that is a call more, for each name of a loop.
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 _AT_EMPTY_PATH, _AT_SYMLINK_NOFOLLOW = 0x1000, 0x100
 _PINNED = 0x10 | 0x20  # STATX_ATTR_IMMUTABLE, STATX_ATTR_APPEND
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
@@ -135,7 +137,7 @@ class PosixDisk:
         room, found = _Statx(), []
         where = ctypes.c_void_p(ctypes.addressof(room))
         for name in names:
-            while call(at, os.fsencode(name), _AT_SYMLINK_NOFOLLOW, 0, where):
+            while call(at, name.encode(_ENCODING, _ERRORS), _AT_SYMLINK_NOFOLLOW, 0, where):
                 number = ctypes.get_errno()
                 if number == errno.ENOSYS:
                     return []
@@ -323,7 +325,7 @@ class _Handles:
         if call is None:
             return 0
         room[0] = _HANDLE_MAX_BYTES
-        while call(at, os.fsencode(name), self._where, self._mount_id, 0):
+        while call(at, name.encode(_ENCODING, _ERRORS), self._where, self._mount_id, 0):
             number = ctypes.get_errno()
             if number in _NO_HANDLES:
                 return 0

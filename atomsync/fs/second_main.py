@@ -41,7 +41,8 @@ _ROOM = _socket.CMSG_SPACE(DESCRIPTORS_MAX * array.array("i").itemsize)
 
 class Context:
     """What tasks share: ``descriptors`` by the names they were given, and ``kept`` for what one task leaves
-    to the next, which is dropped with the descriptor of its name; if there is none of it, with any."""
+    to the next, which is dropped with the descriptor of its name, or where another is given by that name; if
+    there is none of it, with any."""
 
     def __init__(self, send: Callable[[bytes], object]) -> None:
         self.descriptors: dict[str, int] = {}

@@ -70,7 +70,7 @@ def _run(kind: str, parent: str, steps: tuple[Step, ...]) -> Run:
     skip = len(parent) + 1 if parent else 0
     encode = os.fsencode
     if kind == REMOVE:
-        names = tuple([(encode(step.path[skip:]), encode(step.slot)) for step in steps])
+        names = tuple([(encode(step.path[skip:]), step.slot.encode()) for step in steps])
     else:
-        names = tuple([(encode(step.slot), encode(step.path[skip:])) for step in steps])
+        names = tuple([(step.slot.encode(), encode(step.path[skip:])) for step in steps])
     return Run(kind, parent, steps, names)

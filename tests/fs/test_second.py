@@ -161,6 +161,17 @@ def test_what_tasks_keep_lasts_until_they_are_given_something_else(
     assert done("counted") == 1
 
 
+def test_what_tasks_keep_stays_when_one_more_descriptor_is_given_and_goes_when_one_is_given_anew(
+    done: Callable[..., Any], second: Second
+) -> None:
+    second.give(one=0)
+    assert [done("counted"), done("counted")] == [1, 2]
+    second.give(two=0)
+    assert done("counted") == 3
+    second.give(one=0)
+    assert done("counted") == 1
+
+
 def test_answers_come_in_the_order_of_the_questions(second: Second, tasks: str) -> None:
     asked = [second.ask(f"{tasks}:echo", number) for number in range(100)]
     assert second.wait(asked[-1], nobody_stops)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from atomsync.fs.second import Second
-from atomsync.fs.sharing import Portions, shared
+from atomsync.fs.sharing import InTurn, Portions, shared
 
 
 def nothing() -> None:
@@ -40,6 +40,22 @@ def test_what_is_to_be_done_may_grow_as_it_is_done() -> None:
         done.append(portion)
         heap.extend([portion // 2] * 2 if portion > 1 else [])
     assert sorted(done) == [1] * 16 + [2] * 8 + [4] * 4 + [8] * 2 + [16]
+
+
+def test_in_turn_each_takes_the_next() -> None:
+    second = Second()
+    heap = InTurn(iter(range(40)))
+    found = [
+        portion
+        for portion, _ in shared(
+            heap, lambda n: n, lambda other, n: other.ask("builtins:id"), lambda: second, nothing, ahead=5
+        )
+    ]
+    second.close()
+    assert sorted(found) == [*range(40)]
+    assert heap.near() is None
+    assert heap.far() is None
+    assert found[0] == 0
 
 
 def test_what_the_other_had_in_hand_when_it_died_is_done_once_more_and_all_else_once() -> None:
