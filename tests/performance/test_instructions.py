@@ -1,7 +1,7 @@
 """The hot loops take no more instructions for a file than they did: a guard that noise cannot blur.
 
-The budgets are for CPython 3.11: what ``make instructions`` prints, and a tenth more. Another interpreter has
-as much more, or less, as it takes for a loop of plain Python.
+The budgets are for CPython 3.11: what ``make instructions`` prints, and at most a tenth more. Another one
+has as much more, or less, as it takes for a loop of plain Python.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.performance.instructions import counted
 from tests.performance.workload import FIRST, LOOP, REPLACED, UNCHANGED
 
 PLAIN_LOOP = 6_920
-BUDGETS = {FIRST: 146_500, UNCHANGED: 25_100, REPLACED: 500_000}
+BUDGETS = {FIRST: 146_500, UNCHANGED: 25_100, REPLACED: 433_000}
 
 
 def test_a_file_takes_no_more_instructions_than_its_budget(tmp_path: Path) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import xxhash
 
 from atomsync.errors import AccessError, DestinationLimit, Drift, NoSpace, StoreLocked
+from atomsync.fs.posix import PosixDisk
+from atomsync.plan.step import REMOVE, Step
+from atomsync.store.commit import _is_untouched_file
 from atomsync.store.history import read_journal
 from atomsync.testing import Dir, File, Link, Tree, VerbFailed
+from atomsync.tree.entry import look, look_deep, untouched
 from tests.store.world import NEW, OLD, World, opened, without_link_times
 
 Make = Callable[..., World]
@@ -421,6 +427,53 @@ def test_drift_behind_the_seal_is_noticed_taken_back_and_loses_nothing(make: Mak
     assert world.control_names("history") == []
     world.push()  # planned with what is there now, it goes through
     assert without_times(world.tree()) == without_times(NEW)
+
+
+def _another(path: Path) -> None:
+    """Alike, but for its inode."""
+    found = path.stat()
+    path.with_name("other").write_bytes(path.read_bytes())
+    path.with_name("other").chmod(found.st_mode & 0o7777)
+    os.utime(path.with_name("other"), ns=(found.st_mtime_ns, found.st_mtime_ns))
+    path.with_name("other").rename(path)
+
+
+TOUCHES: dict[str, Callable[[Path], object]] = {
+    "": lambda path: None,
+    "its time of change": lambda path: path.chmod(path.stat().st_mode & 0o7777),
+    "another name": lambda path: path.with_name("name").hardlink_to(path),
+    "mode": lambda path: path.chmod(0o4644),
+    "owner": lambda path: os.chown(path, 12, -1),
+    "group": lambda path: os.chown(path, -1, 12),
+    "time": lambda path: os.utime(path, ns=(1, 1)),
+    "size": lambda path: os.truncate(path, 1),
+    "inode": _another,
+    "a link": lambda path: (path.unlink(), path.symlink_to("x")),
+    "a directory": lambda path: (path.unlink(), path.mkdir()),
+    "a FIFO": lambda path: (path.unlink(), os.mkfifo(path, 0o600)),
+}
+
+
+@pytest.mark.parametrize("what", TOUCHES)
+def test_a_displaced_file_is_judged_as_by_a_look_that_makes_an_entry(
+    what: str, tmp_path: Path, needs_root: None
+) -> None:
+    path, disk = tmp_path / "0", PosixDisk()
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    os.utime(path, ns=(1_600_000_000_123_456_789,) * 2)
+    slots = disk.open_root(str(tmp_path))
+    try:
+        old = look_deep(disk, slots, "0")
+        assert old is not None
+        TOUCHES[what](path)
+        now = look(disk, slots, "0")
+        assert now is not None
+        judged = _is_untouched_file(disk, slots, Step(REMOVE, "path", old, None, slot="0"), old)
+    finally:
+        disk.close(slots)
+    assert judged == untouched(old, now)
+    assert judged == (what in ("", "its time of change", "another name"))
 
 
 @pytest.mark.parametrize("what", DRIFTS)
