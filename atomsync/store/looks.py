@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
 WORTH_STEPS = 1_000
 _PORTION_STEPS = 128
-_made = tuple.__new__
-_LOOK = "atomsync.store.looks:look_there"
-
 _AHEAD = 4  # for each that we look at ourselves we also write down what came of the others
+_LOOK = "atomsync.store.looks:look_there"
+_made = tuple.__new__
 
 Looks = tuple[Sequence[Entry | None], Sequence[Entry | None]]
 
