@@ -11,7 +11,7 @@ import contextlib
 import stat
 from collections import Counter
 from collections.abc import Collection, MutableMapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from atomsync.errors import DiskError, JournalError
 from atomsync.fs.cursor import Cursor
@@ -20,11 +20,12 @@ from atomsync.plan.step import Step
 from atomsync.store.conflicts import keep_aside
 from atomsync.store.control import GIVEN_UP, HISTORY, MANIFEST, RETIRED, SLOTS, Control
 from atomsync.store.history import read_journal, units
-from atomsync.store.late import displaced_by, looked_at
-from atomsync.store.leaving import Leaving, delete
 from atomsync.store.removal import left_if_in_use, remove_tree
 from atomsync.store.rows import Rows
 from atomsync.tree.path import joined, shown
+
+if TYPE_CHECKING:
+    from atomsync.store.leaving import Leaving
 
 _BLOCK_BYTES = 512  # what st_blocks counts
 
@@ -113,6 +114,8 @@ def give_up(control: Control, unit_ids: Collection[str], leaving: Leaving | None
     if unit_ids and not control.has(GIVEN_UP):
         with control.opened(GIVEN_UP, make=True):  # first: that nothing was ever given up must never be a lie
             control.disk.fsync(control.fd)
+    if unit_ids:
+        from atomsync.store.leaving import delete
     for unit_id in unit_ids:
         ahead = leaving if leaving is not None and leaving.unit_id == unit_id else None
         rescued, plain = _rescue_late_writes(control, unit_id, ahead)
@@ -173,6 +176,8 @@ def _rescue_late_writes(
     control: Control, unit_id: str, leaving: Leaving | None = None
 ) -> tuple[list[str], list[str]]:
     """Warnings, and which slots are left with files that may be deleted, as far as that is known."""
+    from atomsync.store.late import displaced_by, looked_at
+
     looked = leaving.looked() if leaving is not None else None
     with control.opened(HISTORY, unit_id, SLOTS) as slots:
         if looked is None:

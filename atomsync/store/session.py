@@ -33,7 +33,6 @@ from atomsync.store.control import PENDING, Control
 from atomsync.store.copying import Source
 from atomsync.store.history import new_id, retire_to_history
 from atomsync.store.journal import Header
-from atomsync.store.leaving import Leaving
 from atomsync.store.letting_go import let_go
 from atomsync.store.lock import waiting
 from atomsync.store.looks import WORTH_STEPS
@@ -52,6 +51,7 @@ from atomsync.tree.path import shown
 if TYPE_CHECKING:
     from atomsync.fs.second import Second
     from atomsync.store.ahead import Ahead
+    from atomsync.store.leaving import Leaving
     from atomsync.store.store import BaseStore
 
 
@@ -380,6 +380,8 @@ class Session:
             if self._leaving is None and self.control.locked and keep_bytes is None:
                 oldest = foreseen(self.control, keep)
                 if oldest is not None:
+                    from atomsync.store.leaving import Leaving
+
                     self._leaving = Leaving(second, self.control, oldest)
 
     def _helper(self, steps: int) -> Second | None:
