@@ -247,10 +247,10 @@ class Follower(Desk):
         if gone or come:
             self._attachment.prove(_CATCH_UP_S)
         with self._changed:
-            written = frozenset(
-                path for path in come if path not in batch.impatient and self._batcher.is_written(path)
-            )
-            return Heard(self._batcher.pending_from(gone) if gone else {}, written)
+            rested = [path for path in come if path not in batch.impatient]
+            written = frozenset(path for path in rested if self._batcher.is_written(path))
+            stirred = frozenset(path for path in rested if self._batcher.is_stirred(path)) - written
+            return Heard(self._batcher.pending_from(gone) if gone else {}, written, stirred)
 
     def _book(self, batch: Batch, report: Report) -> None:
         now = time.monotonic()

@@ -48,10 +48,12 @@ class Settled(NamedTuple):
 
 class Heard(NamedTuple):
     """What was heard while a unit was made. ``looks``: where else to look, for what it is about to remove
-    may only have moved; ``written``: files in it that somebody writes to by now."""
+    may only have moved; ``written``: files in it that somebody writes to by now; ``stirred``: of which
+    anything else was heard, so that they may have been copied in the midst of a save that is over."""
 
     looks: Mapping[str, int]
     written: frozenset[str]
+    stirred: frozenset[str] = frozenset()
 
 
 def settle(
@@ -99,8 +101,9 @@ def settle_look(
     for _ in range(3 * _TRIES):
         found, unstable = rounds.run(rules, look)
         unstable -= _directories(found) | set(found.unstable)
-        looks, written = heard(found)
+        looks, written, stirred = heard(found)
         unstable |= written - rules.skipped
+        unstable |= _changed(origin, found, stirred)
         missed = {path: reach for path, reach in looks.items() if look.reaches.get(path, -1) < reach}
         if not unstable and not missed:
             return rounds.settled(found, rules.skipped - known)
@@ -358,6 +361,15 @@ def _moved(origin: Source, found: Comparison, progress: Progress) -> Iterator[st
             if not is_unchanged(origin, path, entry):
                 yield path
     progress.check()
+
+
+def _changed(origin: Source, found: Comparison, paths: Collection[str]) -> set[str]:
+    """Those of ``paths`` that are not as they were read any more."""
+    if not paths:
+        return set()
+    origin.cursor.close()
+    changes = (change for change in found.changes if change.path in paths)
+    return {path for path, _, new, *_ in changes if new is not None and not is_unchanged(origin, path, new)}
 
 
 def _unstable(paths: Collection[str]) -> SourceUnstable:

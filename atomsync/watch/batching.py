@@ -234,6 +234,15 @@ class Batcher:
         record = self._record_at(path)
         return record is not None and record.writing
 
+    def is_stirred(self, path: str) -> bool:
+        """Whether anything is pending at ``path``, or where it may have been folded into what is above it."""
+        if not self._count:
+            return False
+        directory = self._directories.get(_parent(path))
+        if directory is not None and directory.whole is not None:
+            return True
+        return any(self._record_at(place) is not None for place in upwards(path))
+
     def is_announced(self, path: str) -> bool:
         """Whether an event told of ``path`` or of what is above or below it: one may go with the other."""
         above = (self._record_at(place) for place in upwards(path))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from atomsync import push
+from atomsync.follow.attachment import Attachment
 from tests.follow.following import QUICK, Following
 from tests.follow.reader import Reader
 
@@ -176,6 +177,29 @@ def test_a_file_saved_again_and_again_is_never_taken_in_the_midst_of_a_save(
     versions = reader.seen["doc"][1:]
     assert {version and len(version) for version in versions} == {6000}
     assert len(versions) >= 3
+
+
+def test_a_save_that_began_before_the_copy_and_ended_before_the_commit_is_not_taken_in_its_midst(
+    src: Path, dst: Path, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the time at which everything has been heard nobody writes to it any more."""
+    real = Attachment.prove
+    ended: list[bool] = []
+
+    def prove(self: Attachment, timeout_s: float) -> bool:
+        if (src / "doc").exists() and not ended:
+            (src / "doc").write_bytes(b"n" * 40_000)
+            ended.append(True)
+        return real(self, timeout_s)
+
+    monkeypatch.setattr(Attachment, "prove", prove)
+    watch = follow(src, dst)
+    watch.settled()
+    with Reader(dst, "doc") as reader:
+        (src / "doc").write_bytes(b"")
+        watch.wait_until(lambda: (dst / "doc").exists())
+        watch.settled()
+    assert reader.seen["doc"] == [None, "n" * 40_000]
 
 
 def test_a_flush_takes_an_open_file_as_it_is(src: Path, dst: Path, follow: Follow) -> None:

@@ -330,6 +330,24 @@ def test_what_somebody_writes_to_by_now_is_left_out_however_still_it_holds(pair:
     assert report.skipped == ("a/one",)
 
 
+def test_what_was_copied_in_the_midst_of_a_save_that_is_over_by_now_is_left_out(
+    pair: tuple[Path, Path],
+) -> None:
+    """Nobody writes to it any more, and when it was looked at last it was as it had been copied."""
+    src, dst = pair
+    for name in ("one", "two", "three"):
+        (src / "a" / name).write_bytes(b"half of it")
+
+    def heard(found: Any) -> Heard:
+        if (src / "a/one").read_bytes() == b"half of it":
+            (src / "a/one").write_bytes(b"half of it, and the other half")
+        return Heard({}, frozenset(), frozenset({"a/one", "a/two"}))
+
+    report = look_push(src, dst, ["a/one", "a/two", "a/three"], heard=heard)
+    assert visible(report) == ["a/three", "a/two"]
+    assert report.skipped == ("a/one",)
+
+
 def test_an_emptied_source_removes_nothing(pair: tuple[Path, Path], snapshot: Any) -> None:
     src, dst = pair
     shutil.rmtree(src)

@@ -746,6 +746,21 @@ def test_what_was_closed_when_its_patience_ended_may_be_written_to_again_before_
     assert source.is_written("doc")
 
 
+def test_of_what_was_saved_since_it_was_taken_something_is_pending() -> None:
+    source = batcher(Limits(settle_s=1, max_wait_s=4, fold_max=3))
+    write(source, "a/doc", 0.0)
+    close(source, "a/doc", 0.0)
+    assert source.is_stirred("a/doc")
+    taken(source, 1.0)
+    assert not source.is_stirred("a/doc")
+    write(source, "a/doc", 2.0)
+    close(source, "a/doc", 2.0)
+    assert (source.is_stirred("a/doc"), source.is_stirred("a/other")) == (True, False)
+    for number in range(4):  # more names than are kept one by one
+        source.add(Hint(f"a/{number}"), 2.0)
+    assert (source.is_stirred("a/doc"), source.is_stirred("b/doc")) == (True, False)
+
+
 def test_what_is_wanted_at_once_waits_for_nothing_and_takes_nothing_along() -> None:
     source = batcher()
     write(source, "a/open", 0.0)
