@@ -6,7 +6,7 @@ So neither waits for a plan, and what takes longer than was thought falls to who
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def shared(
     check: Callable[[], object],
     again: Callable[[Portion], Any] | None = None,
     ahead: int = AHEAD,
-) -> Iterator[tuple[Portion, Any]]:
+) -> Generator[tuple[Portion, Any], None, None]:
     """Yield each portion of ``heap`` with what came of it, in any order: of ``here``, or of the task that
     ``ask`` gives away. ``second`` is asked for the process each time: it may be had later, or be gone.
     ``again`` does here what it may have begun before it died; by default that is ``here``. It is given so

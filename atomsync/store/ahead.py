@@ -107,14 +107,18 @@ def put_there(context: Context, sizes: list[int], checked_ns: int, sync: str) ->
         kept.db.execute(f"PRAGMA synchronous = {sync}")
         kept.db.execute("PRAGMA cache_spill = OFF")  # which would lock readers out long before the commit
         kept.db.execute("BEGIN IMMEDIATE")
-        for size in sizes:
-            gone, emptied, entering, folders, changed = marshal.loads(
-                os.pread(context.descriptors["rows"], size, start)
-            )
-            start += size
-            below = (row for folder, apart in folders for row in digested(Folder._make(folder), apart))
-            known = kept.noted(chain(entering, below), checked_ns)
-            follow(kept.db, gone, emptied, known, changed, checked_ns)
+        try:
+            for size in sizes:
+                gone, emptied, entering, folders, changed = marshal.loads(
+                    os.pread(context.descriptors["rows"], size, start)
+                )
+                start += size
+                below = (row for folder, apart in folders for row in digested(Folder._make(folder), apart))
+                known = kept.noted(chain(entering, below), checked_ns)
+                follow(kept.db, gone, emptied, known, changed, checked_ns)
+        except BaseException:  # a part of it is not to be committed
+            context.kept.pop("rows").close()
+            raise
 
 
 def commit_there(context: Context, checked_ns: int) -> None:

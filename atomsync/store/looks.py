@@ -6,8 +6,9 @@ so the looks come in the order of the steps, and what follows from them need not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, groupby, islice
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from atomsync.fs.cursor import Cursor
@@ -46,7 +47,7 @@ def looks(
     steps: Sequence[Step],
     second: Second | None,
     check: Callable[[], object],
-) -> Iterator[tuple[Step, Entry | None, Entry | None]]:
+) -> Generator[tuple[Step, Entry | None, Entry | None], None, None]:
     """Each step, in order, with what is at its path now (with generation), and in its slot.
 
     ``second`` keeps what it was given for it until it is closed. Raises OSError, and what ``check`` raises.
@@ -66,8 +67,10 @@ def looks(
     def ask(other: Second, portion: Portion) -> Task:
         return other.ask(_LOOK, portion.directory, portion.names, portion.slots)
 
-    portions = InTurn(_portions(steps))
-    return chain.from_iterable(_in_order(shared(portions, here, ask, idle, check, ahead=_AHEAD)))
+    # Closed by who does not want the rest: its end, and the second process, should not wait for a collector.
+    with closing(shared(InTurn(_portions(steps)), here, ask, idle, check, ahead=_AHEAD)) as done:
+        for looked in _in_order(done):
+            yield from looked
 
 
 def _in_order(

@@ -8,6 +8,7 @@ the one at the path, which is all that undoing needs.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -74,10 +75,12 @@ def seal(
 
     def looked_at() -> Iterator[Step]:
         """Written down as they are looked at: meanwhile the second process looks at the next."""
-        found = looks(control.tree, stage.slots, plan.steps, second, progress.check)
-        for step, now, staged in found:
-            steps.append(_deep(control, stage, step, now, staged, time_step_ns))
-            yield steps[-1]
+        with contextlib.closing(
+            looks(control.tree, stage.slots, plan.steps, second, progress.check)
+        ) as found:
+            for step, now, staged in found:
+                steps.append(_deep(control, stage, step, now, staged, time_step_ns))
+                yield steps[-1]
         for path in plan.parents:
             steps.append(_parent(control, path))
             yield steps[-1]

@@ -369,7 +369,7 @@ class Session:
             return
         from atomsync.store.ahead import Ahead
 
-        with contextlib.suppress(OSError):  # whatever it is, the seal meets it too
+        with contextlib.suppress(OSError, ValueError):  # the seal meets it too; or a path is no plain text
             sync, whole = self.manifest.sync, self.control.capabilities.time_step_ns == 1
             second = self._source.second(self.control.disk)
             if second is None:

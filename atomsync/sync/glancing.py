@@ -135,12 +135,14 @@ class Glancing:
 
     def _in_portions(self, path: str) -> _Found | None:
         """``Glance.at``, of one directory by both processes; None: it is none of those that can be shared."""
+        if self.asked and self._second is None:
+            return None
+        listed = self._glance.names(path)
+        if listed is None or len(listed[0]) < WORTH_NAMES:
+            return None
         if not self.asked:
             self.asked = True
             self._begin()
-        listed = self._glance.names(path) if self._second is not None else None
-        if listed is None:
-            return None
         names, want, have = listed
         alike = 0
         below: list[_Pair] = []

@@ -7,15 +7,16 @@ than the rest of the house, and imports little: the second process (``fs.second`
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from atomsync.fs.cursor import Cursor
-from atomsync.fs.disk import Stat
+from atomsync.fs.disk import Disk, Stat
 from atomsync.tree.path import is_reserved
 from atomsync.tree.scan import entries
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from atomsync.fs.second_main import Context
     from atomsync.tree.entry import Entry
@@ -64,22 +65,22 @@ class Glance:
             return None
         source, destination = self._source.at(path), self._destination.at(path)
         disk, to = self._source.disk, self._destination.disk
-        listed, there = disk.names(source), to.names(destination)
+        listed, there = [*dict.fromkeys(disk.names(source))], to.names(destination)  # one may be told twice
         known = set(there)
         both = [name for name in listed if name in known]
         if len(both) < _MOST * max(len(listed), len(there)):
             return None
         known = set(both)
-        new = [(name, disk.lstat(source, name)) for name in listed if name not in known]
-        old = [(name, to.lstat(destination, name)) for name in there if self._more and name not in known]
+        new = _lstats(disk, source, (name for name in listed if name not in known))
+        old = _lstats(to, destination, (name for name in there if self._more and name not in known))
         return both, entries(disk, source, new), entries(to, destination, old)
 
     def some(self, path: str, names: Sequence[str]) -> Found:
         """``at``, of these names, which both sides have. Raises OSError."""
         destination, source = self._destination.at(path), self._source.at(path)
         to, disk = self._destination.disk, self._source.disk
-        have = {name: to.lstat(destination, name) for name in names}
-        return self._judged(source, destination, [(name, disk.lstat(source, name)) for name in names], have)
+        have = dict(_lstats(to, destination, names))
+        return self._judged(source, destination, [*_lstats(disk, source, names)], have)
 
     def _judged(
         self, source: int, destination: int, listed: list[tuple[str, Stat]], have: dict[str, Stat]
@@ -119,6 +120,13 @@ class Glance:
             return alike + len(below), below, {}, {}
         want = entries(disk, source, want_rest)
         return alike + len(below), below, want, entries(to, destination, have_rest)
+
+
+def _lstats(disk: Disk, at: int, names: Iterable[str]) -> Iterator[tuple[str, Stat]]:
+    """As a scandir, which leaves out what vanishes meanwhile."""
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            yield name, disk.lstat(at, name)
 
 
 # -- in the second process
