@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from atomsync.plan.plan import Plan
 from atomsync.plan.step import META, REMOVE, Step
 from atomsync.store.control import MANIFEST
-from atomsync.store.manifest import Known, follow, known_of
+from atomsync.store.manifest import Row, follow, row_of
 from atomsync.tree.entry import PLAIN
 from atomsync.tree.graft import Folder, Graft, digested
 from atomsync.tree.path import joined
@@ -138,7 +138,7 @@ class _Kept:
         self.db = db
         self.young: list[tuple[bytes, int]] = []
 
-    def noted(self, known: Iterable[Known], checked_ns: int) -> Iterator[Known]:
+    def noted(self, known: Iterable[Row], checked_ns: int) -> Iterator[Row]:
         for row in known:
             if row[-1] and may_be_racy(row[4], checked_ns):
                 self.young.append((os.fsencode(row[0]), row[4]))
@@ -169,9 +169,9 @@ class _Portion:
         self.names = 0
         self.gone: list[str] = []
         self.emptied: list[str] = []
-        self.entering: list[Known] = []
+        self.entering: list[Row] = []
         self.folders: list[Any] = []
-        self.changed: list[Known] = []
+        self.changed: list[Row] = []
 
     def packed(self) -> bytes:
         parts = self.gone, self.emptied, self.entering, self.folders, self.changed
@@ -184,14 +184,14 @@ def _portions(steps: Iterable[Step], digest_of: Callable[[str], str]) -> Iterato
         portion.names += 1
         if kind == META:
             if new is not None and not new.digest:  # else it may be racy, and nobody could tell whose that is
-                portion.changed.append(known_of(path, new, ""))
+                portion.changed.append(row_of(path, new, ""))
             continue
         if kind == REMOVE:
             portion.gone.append(path)
         if displaced:
             portion.emptied.append(path)
         if new is not None:
-            portion.entering.append(known_of(path, new, digest_of(path)))
+            portion.entering.append(row_of(path, new, digest_of(path)))
         if isinstance(inside, Graft):
             for folder in inside.folders:
                 below = (joined(folder.path, name) for name in folder.large)
@@ -201,7 +201,7 @@ def _portions(steps: Iterable[Step], digest_of: Callable[[str], str]) -> Iterato
                     yield portion.packed()
                     portion = _Portion()
         else:
-            portion.entering += [known_of(name, entry, digest_of(name)) for name, entry in inside]
+            portion.entering += [row_of(name, entry, digest_of(name)) for name, entry in inside]
             portion.names += len(inside)
         if portion.names >= _PORTION_NAMES:
             yield portion.packed()

@@ -31,7 +31,7 @@ class Leaving:
 
     def __init__(self, second: Second, control: Control, unit_id: str) -> None:
         self.unit_id = unit_id
-        self._second, self._control = second, control
+        self._second = second
         with control.opened(HISTORY, unit_id) as unit:
             second.give(leaving=unit)
         second.ask(_READ)

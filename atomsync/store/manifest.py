@@ -57,7 +57,7 @@ SET digest = excluded.digest, racy = excluded.racy
 WHERE digest = '' AND kind = excluded.kind AND size = excluded.size AND mtime_ns = excluded.mtime_ns
 """
 
-Known = tuple[str, str, int, int, int, int, int, str, str]
+Row = tuple[str, str, int, int, int, int, int, str, str]
 """``path, kind, mode, size, mtime_ns, uid, gid, target, digest``, as in an entry."""
 
 
@@ -173,12 +173,12 @@ class Manifest:
         not known."""
         steps = tuple(steps)
 
-        def follow(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection) -> None:
             _apply(db, header, steps, time_step_ns)
             if adopted is not None:
                 _adopt(db, adopted(), 0, whole=True)
 
-        self._do(follow)
+        self._do(work)
 
     def adopt(self, found: Iterable[tuple[str, Entry]], checked_ns: int, *, whole: bool) -> None:
         """Take what was found at the destination for what is to be there: paths that are not known, and
@@ -259,7 +259,7 @@ def _apply(db: sqlite3.Connection, header: Header, steps: Iterable[Step], time_s
         (step.path for step in swaps if step.kind == REMOVE),
         (step.path for step in swaps if step.displaced),
         _entering(swaps),
-        (known_of(path, new, new.digest) for kind, path, _, new, *_ in steps if kind == META and new),
+        (row_of(path, new, new.digest) for kind, path, _, new, *_ in steps if kind == META and new),
         header.checked_ns,
     )
     source, *roots = map(header.about.get, ("source", "source_root", "root"))
@@ -275,8 +275,8 @@ def follow(
     db: sqlite3.Connection,
     gone: Iterable[str],
     emptied: Iterable[str],
-    entering: Iterable[Known],
-    changed: Iterable[Known],
+    entering: Iterable[Row],
+    changed: Iterable[Row],
     checked_ns: int,
 ) -> None:
     """``gone``: the paths of which nothing is left; ``emptied``: those that held others, which went along;
@@ -287,38 +287,38 @@ def follow(
     for path in emptied:
         raw = os.fsencode(path)
         db.execute(_DROP_BELOW, (raw + b"/", raw + b"0"))
-    db.executemany(_PUT, rows_of(entering, checked_ns))
-    for known in changed:
-        path, _, mode, _, mtime_ns, uid, gid, *_ = known
+    db.executemany(_PUT, encoded(entering, checked_ns))
+    for row in changed:
+        path, _, mode, _, mtime_ns, uid, gid, *_ = row
         found = db.execute(_SET, (mode, kept_time(mtime_ns), uid, gid, os.fsencode(path))).rowcount
         if path and not found:  # it was there before the first unit
-            db.executemany(_PUT, rows_of([known], checked_ns))
+            db.executemany(_PUT, encoded([row], checked_ns))
 
 
-def _entering(swaps: Iterable[Step]) -> Iterator[Known]:
+def _entering(swaps: Iterable[Step]) -> Iterator[Row]:
     for step in swaps:
         if step.new is not None:
-            yield known_of(step.path, step.new, step.new.digest)
+            yield row_of(step.path, step.new, step.new.digest)
             if isinstance(step.inside, Graft):
                 for folder in step.inside.folders:
                     yield from digested(folder, step.inside.apart)
             else:
-                yield from (known_of(path, entry, entry.digest) for path, entry in step.inside)
+                yield from (row_of(path, entry, entry.digest) for path, entry in step.inside)
 
 
 def _adopt(
     db: sqlite3.Connection, found: Iterable[tuple[str, Entry]], checked_ns: int, *, whole: bool
 ) -> None:
-    known = (known_of(path, entry, entry.digest) for path, entry in found)
-    db.executemany(_ADOPT, rows_of(known, checked_ns))
+    rows = (row_of(path, entry, entry.digest) for path, entry in found)
+    db.executemany(_ADOPT, encoded(rows, checked_ns))
     if whole:
         db.execute("INSERT OR REPLACE INTO facts VALUES (?, 1)", (WHOLE,))
 
 
-def rows_of(known: Iterable[Known], checked_ns: int) -> Iterator[tuple[Any, ...]]:
+def encoded(rows: Iterable[Row], checked_ns: int) -> Iterator[tuple[Any, ...]]:
     """What the table has of them. ``checked_ns``: when the sources were last seen unchanged."""
     encode = os.fsencode
-    for path, kind, mode, size, mtime_ns, uid, gid, target, digest in known:
+    for path, kind, mode, size, mtime_ns, uid, gid, target, digest in rows:
         racy = 1 if digest and may_be_racy(mtime_ns, checked_ns) else 0
         if not -INT64_MAX <= mtime_ns <= INT64_MAX:
             mtime_ns = kept_time(mtime_ns)
@@ -326,6 +326,6 @@ def rows_of(known: Iterable[Known], checked_ns: int) -> Iterator[tuple[Any, ...]
         yield encode(path), kind, mode, size, mtime_ns, uid, gid, raw_target, digest, racy
 
 
-def known_of(path: str, entry: Entry, digest: str) -> Known:
+def row_of(path: str, entry: Entry, digest: str) -> Row:
     kind, mode, size, mtime_ns, uid, gid, target, *_ = entry
     return path, kind, mode, size, mtime_ns, uid, gid, target, digest

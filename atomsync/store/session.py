@@ -247,7 +247,7 @@ class Session:
                 self.progress,
                 durability=options.durability,
                 verify=options.verify,
-                second=self._helper(len(plan.steps)),
+                second=self._second_for(len(plan.steps)),
             )
         except OSError as error:
             raise from_oserror(error, f"cannot seal a unit in {shown(self.store.path)}") from None
@@ -384,7 +384,7 @@ class Session:
 
                     self._leaving = Leaving(second, self.control, oldest)
 
-    def _helper(self, steps: int) -> Second | None:
+    def _second_for(self, steps: int) -> Second | None:
         """The second process, if there is one and so many steps are worth it."""
         if self._source is None or steps < WORTH_STEPS:
             return None

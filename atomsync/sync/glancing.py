@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from atomsync.fs.disk import Stat
 from atomsync.fs.sharing import Portions, shared
 from atomsync.tree.entry import Entry, entry_of
-from atomsync.tree.glance import LARGE_BYTES, Found, Glance, Plain, Rest
+from atomsync.tree.glance import LARGE_DIRECTORY_BYTES, Found, Glance, Plain, Rest
 from atomsync.tree.path import joined, parent_of
 
 if TYPE_CHECKING:
@@ -130,8 +130,8 @@ class Glancing:
         """Whether a directory is likely to have thousands of names."""
         if path == "":
             source = self._comparer.source
-            return source.disk.fstat(source.root).st_size >= LARGE_BYTES
-        return not isinstance(new, Entry) and new.st_size >= LARGE_BYTES
+            return source.disk.fstat(source.root).st_size >= LARGE_DIRECTORY_BYTES
+        return not isinstance(new, Entry) and new.st_size >= LARGE_DIRECTORY_BYTES
 
     def _in_portions(self, path: str) -> _Found | None:
         """``Glance.at``, of one directory by both processes; None: it is none of those that can be shared."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from atomsync.errors import AccessError, GuardTripped, SourceUnstable
@@ -29,6 +29,7 @@ from atomsync.unit.work import UnitOfWork
 
 if TYPE_CHECKING:
     from atomsync.fs.disk import Disk
+    from atomsync.plan.change import Change
     from atomsync.sync.look import Look, LookComparer
 
 FAIL = "fail"  # the other way is "skip"
@@ -103,7 +104,7 @@ def settle_look(
         unstable -= _directories(found) | set(found.unstable)
         looks, written, stirred = heard(found)
         unstable |= written - rules.skipped
-        unstable |= _changed(origin, found, stirred)
+        unstable.update(_changed(origin, (change for change in found.changes if change.path in stirred)))
         missed = {path: reach for path, reach in looks.items() if look.reaches.get(path, -1) < reach}
         if not unstable and not missed:
             return rounds.settled(found, rules.skipped - known)
@@ -348,10 +349,7 @@ def _torn_within_a_tick(
 
 
 def _moved(origin: Source, found: Comparison, progress: Progress) -> Iterator[str]:
-    origin.cursor.close()  # walk anew: a directory on the way may have been replaced since
-    for change in found.changes:
-        if change.new is not None and not is_unchanged(origin, change.path, change.new):
-            yield change.path
+    yield from _changed(origin, found.changes)
     if found.grafts:
         from atomsync.sync.grafting import moved_in_grafts
 
@@ -363,13 +361,12 @@ def _moved(origin: Source, found: Comparison, progress: Progress) -> Iterator[st
     progress.check()
 
 
-def _changed(origin: Source, found: Comparison, paths: Collection[str]) -> set[str]:
-    """Those of ``paths`` that are not as they were read any more."""
-    if not paths:
-        return set()
-    origin.cursor.close()
-    changes = (change for change in found.changes if change.path in paths)
-    return {path for path, _, new, *_ in changes if new is not None and not is_unchanged(origin, path, new)}
+def _changed(origin: Source, changes: Iterable[Change]) -> Iterator[str]:
+    """The paths that are not as they were read any more."""
+    origin.cursor.close()  # walk anew: a directory on the way may have been replaced since
+    for path, _, new, _ in changes:
+        if new is not None and not is_unchanged(origin, path, new):
+            yield path
 
 
 def _unstable(paths: Collection[str]) -> SourceUnstable:

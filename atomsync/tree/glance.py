@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from atomsync.fs.second_main import Context
     from atomsync.tree.entry import Entry
 
-LARGE_BYTES = 128 << 10
+LARGE_DIRECTORY_BYTES = 128 << 10
 """What a directory itself takes, from some thousands of names on."""
 _MOST = 0.9  # of the names, from which on both sides have most
 _TYPE, _FILE, _DIR, _LINK = 0o170000, 0o100000, 0o040000, 0o120000

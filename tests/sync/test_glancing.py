@@ -60,7 +60,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Comparison, in
             if not how:
                 patch.setattr(compare, "may_glance", lambda _: False)
             if how == PORTIONS:
-                patch.setattr(glancing, "LARGE_BYTES", 0)
+                patch.setattr(glancing, "LARGE_DIRECTORY_BYTES", 0)
                 patch.setattr(glance, "_MOST", 0.3)
             if how in (TOGETHER, PORTIONS):
                 patch.setattr(glancing, "WORTH_NAMES", 3)
