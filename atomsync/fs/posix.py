@@ -87,6 +87,7 @@ class PosixDisk:
     # -- looking
     def scandir(self, fd: int) -> list[tuple[str, Stat]]:
         found: list[tuple[str, Stat]] = []
+        os.lseek(fd, 0, os.SEEK_SET)  # or btrfs tells only what was there when it was opened
         with os.scandir(fd) as entries:
             for entry in entries:
                 try:
@@ -96,6 +97,7 @@ class PosixDisk:
         return found
 
     def names(self, fd: int) -> list[str]:
+        os.lseek(fd, 0, os.SEEK_SET)  # as for scandir
         return os.listdir(fd)
 
     def lstat(self, at: int, name: str) -> Stat:

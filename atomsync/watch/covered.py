@@ -205,6 +205,7 @@ class Covered:
 
     def _below(self, fd: int, node: Node, deep: bool) -> list[Look]:
         names = set(node.children)
+        os.lseek(fd, 0, os.SEEK_SET)  # or btrfs tells only what was there when it was opened
         with os.scandir(fd) as entries:
             names.update(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
         return [Look(node, name, deep) for name in names]

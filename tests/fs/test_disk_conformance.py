@@ -86,6 +86,10 @@ def names(disk: Disk, fd: int) -> list[str]:
     return sorted(name for name, _ in disk.scandir(fd))
 
 
+def disk_names(disk: Disk, fd: int) -> list[str]:
+    return sorted(disk.names(fd))
+
+
 # -- opening
 
 
@@ -292,6 +296,21 @@ def test_only_a_link_has_a_target(full: Place) -> None:
 def test_a_library_reaches_the_file_or_is_told_to_keep_its_data_in_memory(full: Place) -> None:
     path = full.disk.library_path(full.at, "file")
     assert path == ":memory:" or Path(path).read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4", "xfs", "btrfs"])
+def test_a_name_made_after_its_directory_was_opened_is_listed(
+    kind: str, small_fs: Callable[..., Path]
+) -> None:
+    """btrfs remembers for each descriptor how far the names went when it was opened, or last read again."""
+    disk, path = PosixDisk(), small_fs(kind, 320 if kind == "xfs" else 160)
+    for number, verb in enumerate((names, disk_names)):
+        (path / str(number)).mkdir()
+        with opened(disk, disk.open_root(str(path / str(number)))) as fd:
+            disk.mkdir(fd, "a")
+            assert verb(disk, fd) == ["a"]
+            disk.mkdir(fd, "b")
+            assert verb(disk, fd) == ["a", "b"]
 
 
 def test_a_directory_lists_its_names_with_what_lstat_says_each_time(full: Place) -> None:

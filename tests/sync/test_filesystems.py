@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from atomsync import Report, push
+from atomsync.errors import CheckFailed
 from atomsync.store.progress import Progress
 
 KINDS = ["ext4", "xfs", "btrfs", "tmpfs"]
@@ -30,6 +31,19 @@ def test_real_trees_arrive_whole_and_then_there_is_nothing_to_do(
     push(src, dst)
     assert_same_tree(src, dst)
     assert nothing_to_do(push(src, dst, delete=True))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_first_push_that_fails_leaves_an_empty_destination_empty(
+    kind: str, small_fs: Any, tmp_path: Path
+) -> None:
+    dst = small_fs(kind, 320 if kind == "xfs" else 160) / "dst"
+    dst.mkdir()
+    (tmp_path / "f").write_bytes(b"content")
+    with pytest.raises(CheckFailed):
+        push(tmp_path, dst, check="false")
+    assert os.listdir(dst) == []
 
 
 @pytest.mark.root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from atomsync.watch.covered import Covered
 from atomsync.watch.hint import ENTRY, EVERYWHERE, TREE, Hint
 from atomsync.watch.inotify import InotifyWatcher
 from tests.watch.listener import Listener
@@ -328,6 +330,28 @@ def test_a_hundred_writers_cannot_change_anything_unheard(
         (tree / path / "probe").touch()
     expected = {f"{path}/probe" if path else "probe" for path in watched}
     assert {hint.path for hint in listener.heard(watcher)} >= expected
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs"])
+def test_a_directory_made_between_the_opening_of_another_and_its_watch_is_covered(
+    kind: str, small_fs: Callable[..., Path]
+) -> None:
+    """Of it no event comes: so it must be listed, and btrfs lists what was there at the opening."""
+    root = small_fs(kind, 320 if kind == "xfs" else 160)
+    numbers: dict[tuple[int, int], int] = {}
+
+    def watch(fd: int) -> int:
+        found = os.fstat(fd)
+        if len(numbers) < 3:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir("between", dir_fd=fd)
+        return numbers.setdefault((found.st_dev, found.st_ino), len(numbers) + 1)
+
+    covered = Covered(str(root), watch, lambda number: None)
+    covered.cover_all()
+    paths = {covered.path(node) for node in covered.nodes.values()}
+    assert {"", "between", "between/between"} <= paths
 
 
 # -- what cannot be covered
