@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -46,6 +47,10 @@ atomsync.cli.main()
 """
 
 Snapshot = dict[bytes, tuple[object, ...]]
+
+
+# Under nohup it is ignored, by all that is started here, too: no watch would read its file again.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # -- skips

@@ -106,6 +106,7 @@ TOUCHING = set(_TOUCHING.split())
 ALLOWED = {
     # The operator names the roots by ordinary paths; whether they exist is asked before a disk is opened.
     "store/store.py": {"mkdir", "rmdir"},
+    "store/sibling.py": {"mkdir"},
     "store/access.py": {"mkdir"},  # --state-dir is such a path
     "store/control.py": {"rmdir"},
     "sync/roots.py": {"stat", "scandir"},

@@ -46,12 +46,12 @@ def command(
     unit = rollback if commit is None else commit
     if unit is not None:
         return _decide(store, unit, commit=commit is not None, as_json=as_json)
-    if not store.is_there():
-        raise RootError(f"cannot recover {shown(dst)}", no_dir(dst))
     progress = Counted()
     progress.phase("recover")
     with answering(progress):
         found = store.recover()
+    if found.action == CLEAN and not store.is_there():
+        raise RootError(f"cannot recover {shown(dst)}", no_dir(dst))
     resting = store.prepared()
     if as_json:
         click.echo(records.recovery(found))

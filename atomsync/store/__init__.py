@@ -11,6 +11,8 @@ The path of a unit, numbered here and in the modules that walk it:
  7. commit    the COMMIT record is written and synced: barrier B3, the commit point
  8. history   the unit retires, with the displaced versions; the manifest follows
 
+A destination that does not exist yet is made beside its place (``sibling``), and takes it behind 8.
+
 What they lean on:
 
  staging   ``content`` (where it comes from), ``copying`` (one file, hashed and read back), ``blocks``,

@@ -24,23 +24,26 @@ from atomsync.store.control import (
 from atomsync.tree.path import CONTROL_NAME, shown
 
 
-def open_control(disk: Disk, path: str, state_dir: str | None = None, *, make: bool = True) -> Control | None:
-    """Open destination ``path`` and its control directory.
+def open_control(
+    disk: Disk, path: str, state_dir: str | None = None, *, make: bool = True, at: str = ""
+) -> Control | None:
+    """Open destination ``path`` and its control directory; ``at`` another path, if that leads to it now.
 
     Where there is none yet, it is made, or None returned if not ``make``. Raises ControlUntrusted,
     UsageError (a state directory on another filesystem), AccessError; FileNotFoundError if what was there
     is not any more: somebody who made it is taking it away again.
     """
-    root = _opening(lambda: disk.open_root(path), path)
+    at = at or path
+    root = _opening(lambda: disk.open_root(at), at)
     control = None
     try:
         locked = make and lock_root(disk, root, path, state_dir)
         before = disk.fstat(root)
-        made = make and _made(disk, root, path, state_dir)
+        made = make and _made(disk, root, at, state_dir)
         try:
             if made and state_dir is None:
                 restore_time(disk, root, before.st_mtime_ns)
-            fd = _open_control_fd(disk, root, path, state_dir)
+            fd = _open_control_fd(disk, root, at, state_dir)
             if fd is None and make:
                 raise vanished(path)
         except (AtomSyncError, OSError):
@@ -49,13 +52,13 @@ def open_control(disk: Disk, path: str, state_dir: str | None = None, *, make: b
             raise
         if fd is None:
             return None
-        control = Control(disk, root, fd, path, state_dir)
+        control = Control(disk, root, fd, path, state_dir, at)
         control.root_locked = locked
         if made:  # only by its descriptor: whoever owns the directory above may have exchanged the name
             control.made_ns = before.st_mtime_ns
             if disk.scandir(fd):  # another is in it already, or it is another one: then not ours to unmake
                 control.made_ns = None
-        _check_trust(disk, root, fd, state_dir or f"{path}/{CONTROL_NAME}")
+        _check_trust(disk, root, fd, state_dir or f"{at}/{CONTROL_NAME}")
         if control.made_ns is not None:
             disk.set_meta(fd, -1, -1, 0o700, None)  # not the setgid bit of a parent
         return control
@@ -63,7 +66,7 @@ def open_control(disk: Disk, path: str, state_dir: str | None = None, *, make: b
         if control is not None:
             control.unmake()
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise from_oserror(error, f"cannot open {shown(path)}") from None
+            raise from_oserror(error, f"cannot open {shown(at)}") from None
         raise
     finally:
         if control is None:

@@ -52,11 +52,15 @@ class Control:
 
     ``root`` and ``fd`` are descriptors of the destination and of the control directory. Nobody else
     changes the store while it is locked; one object serves one thread. ``made_ns``: we made the control
-    directory, and this was the destination's mtime before.
+    directory, and this was the destination's mtime before. ``where``: its path, for people; ``at``: the one
+    that leads to it now (see ``sibling``).
     """
 
-    def __init__(self, disk: Disk, root: int, fd: int, where: str, state_dir: str | None = None) -> None:
+    def __init__(
+        self, disk: Disk, root: int, fd: int, where: str, state_dir: str | None = None, at: str = ""
+    ) -> None:
         self.disk, self.root, self.fd, self.where, self.state_dir = disk, root, fd, where, state_dir
+        self.at = at or where
         self.tree = Cursor(disk, root)
         self._lock: int | None = None
         self._capabilities: Capabilities | None = None
@@ -178,7 +182,7 @@ class Control:
         """Whoever unmakes a store does it under its lock: so what is still in place then, stays."""
         disk = self.disk
         try:
-            root = disk.open_root(self.where)
+            root = disk.open_root(self.at)
             try:
                 fd = disk.open_root(self.state_dir) if self.state_dir else disk.open_dir(root, CONTROL_NAME)
                 try:
@@ -256,7 +260,7 @@ class Control:
             elif self.made_ns is not None:
                 take_away(self.disk, self.root, self.made_ns)
             if root and ours:
-                os.rmdir(self.where)
+                os.rmdir(self.at)
         except (OSError, AtomSyncError):
             pass  # a trace stays; it does no harm
         finally:

@@ -84,7 +84,7 @@ class _Layout:
 
     def __init__(self, control: Control, stage: Stage, check: Callable[[], None], link_old: bool) -> None:
         self.control, self.stage, self.disk, self._check = control, stage, control.disk, check
-        self.destination = os.path.realpath(control.where)
+        self.destination = os.path.realpath(control.at)
         self.control_path = (
             os.path.realpath(control.state_dir)
             if control.state_dir

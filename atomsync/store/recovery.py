@@ -33,7 +33,7 @@ CLEAN, DISCARDED, ROLLED_BACK, FINISHED = "clean", "discarded", "rolled back", "
 UNFINISHED = "unfinished"
 
 
-_STAGED = "it was still being staged; nothing of it was visible"
+STAGED = "it was still being staged; nothing of it was visible"
 
 
 class Recovery(NamedTuple):
@@ -57,7 +57,7 @@ def recover(control: Control, resolver: Resolver | None = None, *, but: str = ""
     remove_view(control)
     found = _recover(control)
     if discard_abandoned(control) and found.action == CLEAN:
-        found = Recovery(DISCARDED, "", _STAGED)
+        found = Recovery(DISCARDED, "", STAGED)
     settled, conflicts = settle_prepared(control, resolver, but=but)
     if control.names(RETIRED):
         empty_retired(control)
@@ -69,7 +69,7 @@ def _recover(control: Control) -> Recovery:
         return Recovery(CLEAN)
     if not control.has(UNIT, JOURNAL):
         retire_as_waste(control, UNIT)
-        return Recovery(DISCARDED, "", _STAGED)
+        return Recovery(DISCARDED, "", STAGED)
     try:
         journal = read_journal(control, UNIT)
     except JournalError as error:

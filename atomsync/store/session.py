@@ -10,7 +10,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from atomsync.errors import AtomSyncError, NoSpace, RootReplaced, StoreLocked, from_oserror, reported
+from atomsync.errors import (
+    AtomSyncError,
+    DiskError,
+    InDoubt,
+    NoSpace,
+    RootReplaced,
+    StoreLocked,
+    from_oserror,
+    reported,
+)
 from atomsync.fs.disk import Space
 from atomsync.plan.guards import (
     bytes_entering,
@@ -52,6 +61,7 @@ if TYPE_CHECKING:
     from atomsync.fs.second import Second
     from atomsync.store.ahead import Ahead
     from atomsync.store.leaving import Leaving
+    from atomsync.store.sibling import Sibling
     from atomsync.store.store import BaseStore
 
 
@@ -63,7 +73,13 @@ class Session:
     """A unit's visit to a store. ``recovery`` says what was found, ``control.tree`` reads the destination."""
 
     def __init__(
-        self, store: BaseStore, control: Control, progress: Progress, made_root: bool, exclusive: bool
+        self,
+        store: BaseStore,
+        control: Control,
+        progress: Progress,
+        made_root: bool,
+        exclusive: bool,
+        sibling: Sibling | None = None,
     ) -> None:
         self.store, self.control, self.progress = store, control, progress
         self.recovery = Recovery(CLEAN)
@@ -72,6 +88,7 @@ class Session:
         self._news = False
         self._warnings: list[str] = []
         self._made_root = made_root
+        self._sibling = sibling
         self._manifest: Manifest | None = None
         self._stage: Stage | None = None
         self._source: Source | None = None
@@ -239,6 +256,7 @@ class Session:
             check_not_held(self.control, plan.steps, self.store.held)
             if header.coordinator is not None:
                 self.stay_behind()
+                self._take_place()  # it may rest for long, and is asked for there
             return seal(
                 self.control,
                 self.stage,
@@ -278,10 +296,19 @@ class Session:
             swap_class, window_ms = committing.commit(self.control, stage, sealed)
         except OSError as error:
             raise from_oserror(error, f"cannot commit a unit in {shown(self.store.path)}") from None
+        except InDoubt as error:
+            if self._sibling is None:
+                raise
+            self.control.deciding = False  # there is no doubt: it never comes to its place
+            raise DiskError(error.what, error.why, "Nothing of the unit is there.") from None
         finally:
             stage.close()
-        self.committed = True
+        self.committed = self._sibling is None
         warnings = [*self._warnings, *self._retire(sealed)]
+        if self._sibling is not None:
+            window_ms = 0.0  # nobody saw the swaps
+            self._take_place()
+            self.committed = True
         return Receipt(
             sealed.header.id,
             *committing.counts(sealed.steps),
@@ -291,6 +318,23 @@ class Session:
             sealed.durability,
             tuple(warnings),
         )
+
+    def _take_place(self) -> None:
+        """What was made beside the destination's place is there from now on."""
+        sibling = self._sibling
+        if sibling is None:
+            return
+        if self._manifest is not None:  # SQLite knows its files by their paths
+            self._manifest.close()
+            self._manifest = None
+        self.control.deciding = False
+        sibling.take_place(self.control)
+        self._sibling, self._made_root, self.control.deciding = None, True, True
+        try:
+            if self.store.options.durability == FULL:
+                sibling.sync()
+        finally:
+            sibling.close()
 
     def commit_prepared(self, unit_id: str) -> Receipt:
         """See ``prepared.commit_prepared``. Needs the lock."""
@@ -345,7 +389,11 @@ class Session:
             self._leaving.close()
         if self._manifest is not None:
             self._manifest.close()
-        if self.committed:
+        if self._sibling is not None:
+            with contextlib.suppress(OSError, AtomSyncError):  # then the next one who comes removes it
+                self._sibling.remove(self.control.root)
+            self._sibling.close()
+        if self.committed or self._sibling is not None:
             self.control.close()
             self._tell()
             return
@@ -360,6 +408,8 @@ class Session:
         if self._stage is not None:
             self._stage.let_go()
         self.control.let_go()
+        if self._sibling is not None:
+            self._sibling.close()
 
     def write_ahead(self, plan: Plan, checked_ns: int) -> None:
         """Have the second process follow a staged ``plan`` in the manifest, and read of the unit that its

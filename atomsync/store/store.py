@@ -28,7 +28,7 @@ from atomsync.store.lock import waiting
 from atomsync.store.options import Options
 from atomsync.store.prepared import Held, PreparedUnit, check_prepared, discard_prepared, some_are_undecided
 from atomsync.store.progress import Progress
-from atomsync.store.recovery import CLEAN, Recovery, recover
+from atomsync.store.recovery import CLEAN, DISCARDED, STAGED, Recovery, recover
 from atomsync.store.retention import Collected, Usage, prune, usage
 from atomsync.store.session import Session
 from atomsync.store.unit_id import is_unit_id
@@ -100,6 +100,10 @@ class BaseStore:
     def visit(self, progress: Progress | None = None, *, exclusive: bool = False) -> Session:
         """A session, to be closed by the caller; ``exclusive``: locked from now on. Raises as ``session``."""
         until = time.monotonic() + self.options.timeout_s
+        if self.options.state_dir is None and not self.is_there():
+            session = self._visit_sibling(until, progress, exclusive=exclusive)
+            if session is not None:
+                return session
         made = False
         for left in reversed(range(_TRIES)):
             made = self._make_root() or made
@@ -127,6 +131,25 @@ class BaseStore:
                 raise
         raise AssertionError("the last try returns or raises")
 
+    def _visit_sibling(self, until: float, progress: Progress | None, *, exclusive: bool) -> Session | None:
+        """A session in what will be the destination; None if it is to be made in its place."""
+        from atomsync.store.sibling import open_sibling
+
+        sibling, control, removed = open_sibling(self.disk, self.path, until, make=exclusive)
+        if sibling is None or control is None:
+            return None
+        session = Session(self, control, progress or Progress(), False, True, sibling)
+        try:
+            session.take(until)
+        except BaseException as error:
+            session.close()
+            if isinstance(error, OSError):
+                raise from_oserror(error, f"cannot use {shown(self.path)}") from None
+            raise
+        if removed:
+            session.recovery = Recovery(DISCARDED, "", STAGED)
+        return session
+
     def _opened(self, until: float, *, exclusive: bool) -> Control:
         """The open store, with the destination locked if it was made, or is to be ``exclusive``."""
         where = self.disk, self.path, self.options.state_dir
@@ -138,11 +161,12 @@ class BaseStore:
 
     def recover(self) -> Recovery:
         """Finish or undo what a crash left, and say which."""
+        until = time.monotonic() + self.options.timeout_s
         control = self._existing()
         if control is None:
-            return Recovery(CLEAN)
+            return self._left_over(until)
         try:
-            waiting(time.monotonic() + self.options.timeout_s, control.lock)
+            waiting(until, control.lock)
             control.claim(make=False)
             found = recover(control, self.options.resolver)
         except FileNotFoundError:  # whoever made the store has just unmade it
@@ -154,6 +178,14 @@ class BaseStore:
         if found.action != CLEAN or found.settled:
             self.recovered(found)
         return found
+
+    def _left_over(self, until: float) -> Recovery:
+        """What a crash left of the making of the destination goes."""
+        from atomsync.store.sibling import open_sibling
+
+        if self.is_there() or not open_sibling(self.disk, self.path, until, make=False).removed:
+            return Recovery(CLEAN)
+        return Recovery(DISCARDED, "", STAGED)
 
     def prepared(self) -> tuple[PreparedUnit, ...]:
         """The units that rest until somebody decides about them, oldest first. Only looks."""
@@ -321,7 +353,7 @@ class BaseStore:
     def _existing(self) -> Control | None:
         """The open store, or None if there is none yet."""
         if not self.is_there() and os.path.lexists(self.path):
-            raise RootError(f"cannot use {shown(self.path)}", "it is not a directory")
+            raise RootError(f"cannot use {shown(self.path)}", no_dir(self.path))
         try:
             return open_control(self.disk, self.path, self.options.state_dir, make=False)
         except FileNotFoundError:

@@ -241,7 +241,7 @@ def test_the_helper_of_a_large_push_is_asked_too_and_goes_on(
     for number in range(3000):
         (src / f"f{number}").write_bytes(b"%d" % number * 100)
     process = atomsync.start("push", "--durability", "none", src, dst, start_new_session=True)
-    wait_until(lambda: any((dst / ".atomsync").glob("pending/*/slots/*")))
+    wait_until(lambda: any(dst.parent.glob(".*/.atomsync/pending/*/slots/*")))
     for _ in range(5):
         os.killpg(process.pid, signal.SIGUSR2)
         assert re.fullmatch(PROGRESS + "\n", process.stderr.readline())

@@ -140,18 +140,20 @@ class Ground:
             raise AssertionError(f"undone is not what it was: {judge.differences(self.new, before)}")
 
     def look(self) -> Tree:
-        return judge.look(self.dst) if self.dst.exists() else {}
+        return judge.look(self.dst)
 
     def recovered(self, old: Tree) -> tuple[str, list[str]]:
         """What recovery makes of the place ("old" or "new" or an exception the guarantee names), and every
         invariant that is broken on the way. The push after it must go through."""
         wrong = judge.torn(self.look(), old, self.new)
+        if self.setting.dst == MISSING:  # it is made beside its place: no recovery is needed there
+            wrong += judge.verdict(self.look(), old, self.new)[1]
         just_made = self.setting.dst == PLAIN and not any((self.dst / judge.CONTROL).glob("*"))
         try:
             with limited():
                 self._recover()
                 now = self.look()
-                what, more = self.verdict(now, old)
+                what, more = judge.verdict(now, old, self.new)
                 if just_made and what == "mixed" and _but_for_its_time(now) == _but_for_its_time(old):
                     what, more = "old but for DST's own time", []
                 wrong += more + self._left_behind()
@@ -171,20 +173,13 @@ class Ground:
             wrong.append(f"I2: a push cut when {self.setting.cut} became {what}")
         return what, wrong
 
-    def verdict(self, now: Tree, old: Tree) -> tuple[str, list[str]]:
-        """The judge's; but a push that was cut may leave a new DST behind, if it is empty."""
-        if self.setting.dst == MISSING and now.keys() == {""}:
-            return "empty", []
-        return judge.verdict(now, old, self.new)
-
     def _recover(self) -> str:
-        if not self.dst.exists():
-            return CLEAN
         return open_store(self.dst, state_dir=self._state_dir).recover().action
 
     def _left_behind(self) -> list[str]:
         if self._state_dir is None:
-            return judge.left_behind(self.dst)
+            beside = [f"litter: {at.name}" for at in self.dst.parent.glob("*.atomsync-new")]
+            return judge.left_behind(self.dst) + beside
         view = self.dst.parent / "view"
         view.mkdir(exist_ok=True)
         with contextlib.suppress(FileExistsError):

@@ -37,6 +37,8 @@ from tests.proof.workloads import (
     Workload,
     build,
     pushed,
+    pushed_anew,
+    pushed_anew_beside_a_neighbour,
     pushed_beside_a_neighbour,
     recovered,
     recovered_beside_a_neighbour,
@@ -65,10 +67,12 @@ def power_cuts(
     """Record ``workload`` on this filesystem, judge so many images of it. Skips where that is impossible."""
 
     def work(place: Path, outcome: Outcome) -> None:
-        base = built(FILESYSTEMS[fs], place, small=small)
+        anew = workload in (pushed_anew, pushed_anew_beside_a_neighbour)
+        base = built(FILESYSTEMS[fs], place, small=small, missing=anew)
         recording = record(FILESYSTEMS[fs], base, place, workload)
         if workload is not pushed:  # what is new, only an undisturbed push says
-            recording = recording._replace(new=record(FILESYSTEMS[fs], base, place, pushed).new)
+            alone = pushed_anew if anew else pushed
+            recording = recording._replace(new=record(FILESYSTEMS[fs], base, place, alone).new)
         judge_cuts(recording, place, outcome, images, random.Random(seed))
 
     isolated(work, outcome, timeout_s=60 + images)
@@ -100,12 +104,12 @@ def recovery_cuts(fs: str, outcome: Outcome, recoveries: int, images: int, *, se
 
 
 # -- recording
-def built(fs: Filesystem, place: Path, *, small: bool = False) -> Image:
+def built(fs: Filesystem, place: Path, *, small: bool = False, missing: bool = False) -> Image:
     """The state that every recording begins with, durable to the last byte."""
     with formatted(fs, place).opened() as file:
         try:
             with mounted(file, fs, place / "fs") as root:
-                build(root, small=small)
+                build(root, small=small, missing=missing)
         except (Unmountable, PermissionError) as error:
             raise Unavailable(f"cannot mount: {error}") from None
         return Image.read(file)
@@ -158,11 +162,15 @@ def judge(file: int, recording: Recording, place: Path, said: str, *, go_on: boo
 
 def _judge(root: Path, recording: Recording, said: str, wrong: list[str], *, go_on: bool) -> str:
     old, new, dst = recording.old, recording.new, root / "dst"
-    wrong += torn(look(dst), old, new)
+    found = look(dst)
+    wrong += torn(found, old, new)
+    if not old:  # it is made beside its place: no recovery is needed there
+        wrong += verdict(found, old, new)[1]
     action = open_store(dst).recover().action
     now = look(dst)
     what, violations = verdict(now, old, new)
     wrong += violations + left_behind(dst)
+    wrong += [f"litter: {at.name}" for at in root.glob(".*.atomsync-new")]
     if said not in ("", what):
         wrong.append(f"I3: {said!r} was promised, it is {what!r}")
     if _SAID.get(action, what) != what:

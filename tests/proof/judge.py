@@ -40,8 +40,10 @@ Tree = Mapping[str, Seen]
 
 
 def look(root: str | os.PathLike[str]) -> Tree:
-    """Every path below ``root`` and "" for itself, the control directory left out."""
+    """Every path below ``root`` and "" for itself, without the control directory; nothing if it is gone."""
     top = os.fspath(root)
+    if not os.path.lexists(top):
+        return {}
     first: dict[tuple[int, int], str] = {}
     found: dict[str, Seen] = {}
     for path in _paths(top):

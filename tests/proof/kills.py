@@ -126,10 +126,10 @@ def _told(ground: Ground, run: Run, old: Tree, ended: Ended) -> list[str]:
     proper = proper or (status == CheckFailed.exit_status and ground.setting.instead == CHECKED)  # it was hit
     if not proper or "Traceback" in ended.errors or (status and not ended.errors.strip()):
         wrong.append(f"not a proper end: {said}")
-    what, more = ground.verdict(now, old)
+    what, more = judge.verdict(now, old, ground.new)
     if status == 0 and what != ground.aim:
         wrong += [f"I3: {said}, but {what}", *more]
-    if status not in (0, _IN_DOUBT) and not ground.setting.cut and what not in ("old", "empty"):
+    if status not in (0, _IN_DOUBT) and not ground.setting.cut and what != "old":
         wrong += [f"{said}, but DST is {what}", *more]
     return wrong
 

@@ -26,6 +26,7 @@ from atomsync.store import (
     recovery,
     retention,
     seal,
+    sibling,
     staging,
     swapping,
     undo,
@@ -139,6 +140,11 @@ def _(put: Put) -> None:
 
     put(commit, "_swap_all", without)
     put(commit, "_write_commit", late)
+
+
+@mutant("the name of a new destination is not synced")
+def _(put: Put) -> None:
+    put(sibling.Sibling, "sync", _nothing)
 
 
 # -- recovery

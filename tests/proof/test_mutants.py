@@ -134,6 +134,7 @@ def _images(fs: str, outcome: Outcome, base: Path) -> None:
         workloads.pushed,
         workloads.killed_at_commit_then_recovered,
         workloads.pushed_beside_a_neighbour,
+        workloads.pushed_anew,
     ):
         for small in (True, False):
             if not outcome.done:
@@ -183,6 +184,7 @@ REACH: dict[str, tuple[str, ...]] = {
     "COMMIT is written before the swaps": _CRASHES,
     "the unit gets its place before its journal is synced": _CRASHES,
     "times of directories": _CRASHES,
+    "the name of a new": ("ext4", "xfs", "btrfs"),
     "the decision is not synced": _CRASHES,
     "no decision file": _CRASHES,
     "what recovery undid": _CRASHES,

@@ -9,12 +9,16 @@ from tests.proof.images import power_cuts, recovery_cuts
 from tests.proof.workloads import (
     killed_at_commit_then_recovered,
     pushed,
+    pushed_anew,
+    pushed_anew_beside_a_neighbour,
     pushed_beside_a_neighbour,
 )
 
 _WORKLOADS = {
     "push": pushed,
     "push, neighbour syncs": pushed_beside_a_neighbour,
+    "new DST": pushed_anew,
+    "new DST, neighbour syncs": pushed_anew_beside_a_neighbour,
     "killed, recovered": killed_at_commit_then_recovered,
 }
 _SHORT = {"ext4": 5, "xfs": 4, "btrfs": 5}  # images of each workload and size of unit

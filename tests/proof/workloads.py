@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from atomsync.fs.disk import Disk
-from atomsync.store import commit, store
+from atomsync.store import commit, sibling, store
 from atomsync.sync.push import push
 from atomsync.testing import Hook, HookedDisk
 from atomsync.unit.store import open_store
@@ -27,10 +28,13 @@ Workload = Callable[[Path, Callable[[str], object]], None]
 promised it: from then on a power cut must leave that. Runs in a forked process."""
 
 
-def build(root: Path, *, small: bool) -> None:
-    """A scenario whose destination has a history and a manifest already."""
+def build(root: Path, *, small: bool, missing: bool = False) -> None:
+    """A scenario whose destination has a history and a manifest already, or is ``missing``."""
     scenario = Scenario(root, small=small)
     scenario.build()
+    if missing:
+        shutil.rmtree(scenario.dst)
+        return
     earlier = root / "earlier"
     earlier.mkdir()
     (earlier / "pushed-earlier").write_bytes(b"by a unit that is in the history")
@@ -50,6 +54,23 @@ def pushed(root: Path, say: Callable[[str], object]) -> None:
     commit.commit = committed  # type: ignore[assignment]
     push(root / "src", root / "dst", delete=True)
     say(NEW)
+
+
+def pushed_anew(root: Path, say: Callable[[str], object]) -> None:
+    """There is no destination: the promise begins when its name is durable."""
+    sync = sibling.Sibling.sync
+
+    def synced(new: Any) -> None:
+        sync(new)
+        say(NEW)
+
+    sibling.Sibling.sync = synced  # type: ignore[method-assign]
+    push(root / "src", root / "dst", delete=True)
+
+
+def pushed_anew_beside_a_neighbour(root: Path, say: Callable[[str], object]) -> None:
+    store.PosixDisk = partial(HookedDisk, _neighbour(root))  # type: ignore[assignment, attr-defined]
+    pushed_anew(root, say)
 
 
 def pushed_beside_a_neighbour(root: Path, say: Callable[[str], object]) -> None:

@@ -73,10 +73,12 @@ def test_a_killed_push_takes_its_second_process_along_and_frees_the_store(
     dst = tmp_path / "dst"
     process: subprocess.Popen[str] = atomsync.start("push", src, dst)
     second = wait_until(lambda: second_of(process.pid))
-    wait_until(lambda: any(dst.glob(".atomsync/pending/0/slots/*/*")))
+    made = tmp_path / ".dst.atomsync-new"
+    wait_until(lambda: any(made.glob(".atomsync/pending/0/slots/*/*")))
     process.kill()
     process.communicate()
     wait_until(lambda: not Path(f"/proc/{second}").exists())
-    assert [path.name for path in dst.iterdir()] == [".atomsync"]
+    assert not dst.exists()
+    assert [path.name for path in made.iterdir()] == [".atomsync"]
     assert atomsync("push", src, dst).returncode == 0
     assert_same_tree(src, dst)

@@ -883,6 +883,7 @@ def test_staged_content_is_never_more_readable_than_its_final_form(
     src: Path, dst: Path, plant: Callable[..., Path]
 ) -> None:
     plant(src, {"secret": b"1", "d/secret": b"2"})
+    dst.mkdir()
     seen = []
 
     def look() -> None:

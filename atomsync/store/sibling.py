@@ -1,0 +1,166 @@
+"""A destination that does not exist yet is made beside its place, and takes it by one rename.
+
+Until then nothing of it is to be found under its name, whatever the unit holds and however it ends; from
+then on all of it is. So a first push has no mixed window, and needs no recovery: a crash before the rename
+leaves a sibling that means nothing, and whoever works there next removes it. It stands in the same
+directory, since renames do not cross filesystems, and its name follows from DST's: who comes to work there
+meets its lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from functools import partial
+from typing import NamedTuple
+
+from atomsync.errors import Drift, InDoubt, from_oserror
+from atomsync.fs.disk import Disk
+from atomsync.store.access import open_control
+from atomsync.store.control import Control
+from atomsync.store.lock import waiting
+from atomsync.store.removal import remove_tree
+from atomsync.store.swapping import move
+from atomsync.tree.path import CONTROL_NAME, shown
+
+SUFFIX = ".atomsync-new"
+_TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
+_TRIES = 100  # while others make one and take it away again
+
+
+class Sibling:
+    """``name`` in the open directory ``at``, which is to become ``place``, an operator's path."""
+
+    def __init__(self, disk: Disk, at: int, name: str, place: str) -> None:
+        self._disk, self._at, self._name, self._place = disk, at, name, place
+        self.path = os.path.join(os.path.dirname(place.rstrip("/")), name)
+
+    def is_ours(self) -> bool:
+        """Whether it is a directory of this user's with a control directory in it, or still empty."""
+        fd = self._disk.open_dir(self._at, self._name)
+        try:
+            names = self._disk.names(fd)
+            return self._disk.fstat(fd).st_uid == os.geteuid() and (not names or CONTROL_NAME in names)
+        finally:
+            self._disk.close(fd)
+
+    def make(self) -> None:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._name, 0o777, dir_fd=self._at)  # as DST is made; what it is to be, the unit says
+
+    def is_still(self, root: int) -> bool:
+        """Whether its name leads to this open directory. Who has that locked may rely on it."""
+        found, now = self._disk.fstat(root), self._disk.lstat(self._at, self._name)
+        return (found.st_dev, found.st_ino) == (now.st_dev, now.st_ino)
+
+    def remove(self, root: int) -> None:
+        """It, open as ``root``, and all that is in it. Under its lock, or its maker may be at work. Raises
+        OSError."""
+        self._disk.set_meta(root, -1, -1, 0o700, None)
+        for name in self._disk.names(root):
+            if name != CONTROL_NAME:  # the last: it tells whose this is
+                remove_tree(self._disk, root, name)
+        remove_tree(self._disk, self._at, self._name)
+
+    def remove_empty(self) -> None:
+        with contextlib.suppress(OSError):  # in use, or gone already
+            self._disk.rmdir(self._at, self._name)
+
+    def take_place(self, control: Control) -> None:
+        """One rename. Raises Drift if somebody made something there meanwhile, and what the system refuses:
+        then nothing is visible."""
+        what = f"cannot put {shown(self._place)} in its place"
+        name = os.path.basename(self._place.rstrip("/"))
+        try:
+            move(self._disk, control.capabilities, self._at, self._name, self._at, name)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise from_oserror(error, what) from None
+            hint = "Nothing of the unit is there. Run this again: it goes into what is there now."
+            raise Drift(what, "somebody else has made it meanwhile", hint) from None
+        control.at = self._place
+
+    def sync(self) -> None:
+        """Its place is durable. Raises InDoubt."""
+        try:
+            self._disk.fsync(self._at)
+        except OSError as error:
+            raise InDoubt(
+                f"cannot make {shown(self._place)} durable",
+                error.strerror or str(error),
+                "It is there, and whole, but a power cut may take it. Mend the disk, and run this again.",
+            ) from None
+
+    def close(self) -> None:
+        self._disk.close(self._at)
+
+
+class Opened(NamedTuple):
+    """``control`` is locked. ``removed``: one that was left over is gone."""
+
+    sibling: Sibling | None = None
+    control: Control | None = None
+    removed: bool = False
+
+
+def open_sibling(disk: Disk, place: str, until: float, *, make: bool) -> Opened:
+    """The sibling in which ``place`` is to be made: an empty one. None where ``place`` exists, or none can be
+    made, and always without ``make``: then only one that was left over is removed.
+
+    Waits for who is at work in it as ``lock.waiting`` does. Raises StoreLocked, ControlUntrusted and their
+    kin.
+    """
+    removed = False
+    for _ in range(_TRIES):
+        sibling = None if os.path.lexists(place) else _found(disk, place, make=make)
+        if sibling is None:
+            break
+        control, keep = None, False
+        try:
+            control = waiting(until, partial(open_control, disk, place, at=sibling.path), patient=True)
+            assert control is not None
+            if not sibling.is_still(control.root):
+                continue
+            fresh = control.made_ns is not None and disk.names(control.root) == [CONTROL_NAME]
+            # Where directories cannot be locked, as on NFS, nobody could tell whether its maker lives.
+            able = make and control.root_locked
+            keep = able and fresh and not os.path.lexists(place)
+            if keep:
+                return Opened(sibling, control, removed)
+            sibling.remove(control.root)
+            removed = removed or not fresh
+            if not able:
+                break
+        except FileNotFoundError:
+            continue  # its maker has put it in its place, or taken it away
+        except OSError:
+            break
+        finally:
+            if not keep:
+                if control is not None:
+                    control.close()
+                sibling.remove_empty()
+                sibling.close()
+    return Opened(removed=removed)
+
+
+def _found(disk: Disk, place: str, *, make: bool) -> Sibling | None:
+    """None where there can be none, or something else has its name."""
+    above, name = os.path.split(place.rstrip("/"))
+    if name in ("", ".", ".."):
+        return None
+    try:
+        at = disk.open_root(above or ".")
+    except OSError:
+        return None
+    sibling = Sibling(disk, at, f".{name}{SUFFIX}", place)
+    try:
+        if make:
+            sibling.make()
+        if sibling.is_ours():
+            return sibling
+    except OSError:
+        pass
+    sibling.close()
+    return None

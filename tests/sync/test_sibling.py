@@ -1,0 +1,323 @@
+"""A destination that does not exist yet: it is made beside its place, and appears there whole."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from atomsync import UnitOfWork, open_store, push
+from atomsync.errors import CheckFailed, Drift, StoreLocked
+from atomsync.store.progress import Progress
+from atomsync.store.recovery import DISCARDED
+from tests.conftest import Cli
+from tests.proof import judge
+
+Plant = Callable[..., Path]
+Same = Callable[[Path, Path], None]
+
+
+@pytest.fixture
+def src(tmp_path: Path, plant: Plant) -> Path:
+    return plant(tmp_path / "src", {"a/f": b"1", "b/g": b"1", "top": b"1", "link": "a/f"})
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """The directory in which DST is to be made, and nothing else."""
+    (tmp_path / "place").mkdir()
+    return tmp_path / "place"
+
+
+def left_over(place: Path, name: str = "dst") -> Path:
+    """What a crash leaves: nobody has it locked."""
+    sibling = place / f".{name}.atomsync-new"
+    (sibling / ".atomsync/unit").mkdir(parents=True)
+    (sibling / ".atomsync/unit/journal").write_bytes(b"torn")
+    (sibling / "half/of").mkdir(parents=True)
+    (sibling / ".atomsync").chmod(0o700)
+    (sibling / "half").chmod(0o500)
+    return sibling
+
+
+def python(*lines: str) -> str:
+    return f"{shlex.quote(sys.executable)} -c {shlex.quote('; '.join(lines))}"
+
+
+class Watching(Progress):
+    """Looks, at each phase of a push, at what stands at a path."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path, self.seen = path, list[str]()
+
+    def phase(self, name: str, *amounts: int) -> None:
+        self.seen.append(f"{name} {self._path.exists()}")
+        super().phase(name, *amounts)
+
+
+# -- it appears whole
+
+
+def test_nothing_is_to_be_found_of_a_new_destination_before_its_commit(src: Path, place: Path) -> None:
+    progress = Watching(place / "dst")
+    report = push(src, place / "dst", progress=progress)
+    assert {seen.partition(" ")[0] for seen in progress.seen} >= {"stage", "seal", "commit"}
+    assert not [seen for seen in progress.seen if seen.endswith("True")]
+    assert report.receipt is not None
+    assert report.receipt.window_ms == 0
+    assert os.listdir(place) == ["dst"]
+
+
+def test_who_looks_all_the_time_sees_nothing_and_then_all(
+    real_tree: Callable[[str], Path], place: Path
+) -> None:
+    source = real_tree("website")
+    expected, seen, done = sorted(os.listdir(source)), set[tuple[str, ...]](), threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            try:
+                seen.add(tuple(sorted(os.listdir(place / "dst"))))
+            except FileNotFoundError:
+                seen.add(())
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        push(source, place / "dst")
+    finally:
+        done.set()
+        reader.join()
+    assert seen <= {(), tuple(sorted([*expected, ".atomsync"]))}
+
+
+@pytest.mark.parametrize("tree", ["website", "hostile"])
+def test_a_destination_made_beside_its_place_is_as_one_that_was_made_in_it(
+    tree: str, real_tree: Callable[[str], Path], place: Path, assert_same_tree: Same
+) -> None:
+    source = real_tree(tree)
+    (place / "there").mkdir()
+    for name in ("there", "not"):
+        push(source, place / name)
+    there, new = judge.look(place / "there"), judge.look(place / "not")
+    assert {path: seen.visible for path, seen in new.items()} == {
+        path: seen.visible for path, seen in there.items()
+    }
+    assert_same_tree(source, place / "not")
+    kept, made = (sorted(os.listdir(place / name / ".atomsync")) for name in ("there", "not"))
+    assert kept == made
+
+
+def test_its_mode_is_that_of_a_directory_just_made(place: Path, tmp_path: Path, plant: Plant) -> None:
+    source = plant(tmp_path / "source", {"f": b""})
+    before = os.umask(0o027)
+    try:
+        push(source, place / "dst")
+        os.mkdir(place / "made")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((place / "dst").stat().st_mode) == stat.S_IMODE(source.stat().st_mode)
+
+
+@pytest.mark.parametrize("name", ["dst/", "./dst", "d" * 255, "ünï", "-n"])
+def test_whatever_its_name_is(
+    name: str, src: Path, place: Path, atomsync: Cli, assert_same_tree: Same
+) -> None:
+    done = atomsync("push", "--", src, name, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert_same_tree(src, place / name)
+    assert len(os.listdir(place)) == 1
+
+
+def test_the_next_push_finds_it_as_if_it_had_always_been_there(src: Path, place: Path) -> None:
+    first = push(src, place / "dst")
+    assert push(src, place / "dst").changes == ()
+    (src / "top").write_bytes(b"22")
+    second = push(src, place / "dst", delete=True)
+    assert first.receipt
+    assert second.receipt
+    open_store(place / "dst").undo()
+    assert (place / "dst/top").read_bytes() == b"1"
+
+
+def test_where_nothing_is_to_be_committed_nothing_is_made(src: Path, place: Path) -> None:
+    with UnitOfWork(open_store(place / "dst"), exclusive=True) as unit:
+        assert not unit.exists("f")
+        assert os.listdir(place) == [".dst.atomsync-new"]
+        unit.commit()
+    assert os.listdir(place) == []
+
+
+def test_a_prepared_unit_rests_in_its_place(place: Path) -> None:
+    with UnitOfWork(open_store(place / "dst"), exclusive=True) as unit:
+        unit.write("f", b"1")
+        prepared = unit.prepare("somebody")
+    assert os.listdir(place) == ["dst"]
+    store = open_store(place / "dst")
+    assert [resting.id for resting in store.prepared()] == [prepared.id]
+    assert os.listdir(place / "dst") == [".atomsync"]
+    store.commit_prepared(prepared.id)
+    assert (place / "dst/f").read_bytes() == b"1"
+
+
+# -- it fails
+
+
+def test_a_push_that_fails_leaves_nothing(src: Path, place: Path) -> None:
+    with pytest.raises(CheckFailed):
+        push(src, place / "dst", check="false")
+    assert os.listdir(place) == []
+
+
+def test_what_somebody_made_there_meanwhile_stays_theirs(src: Path, place: Path) -> None:
+    theirs = place / "dst/theirs"
+    check = f"mkdir {shlex.quote(str(theirs.parent))} && touch {shlex.quote(str(theirs))}"
+    with pytest.raises(Drift, match="somebody else has made it meanwhile") as caught:
+        push(src, place / "dst", check=check)
+    assert "Run this again" in caught.value.hint
+    assert (os.listdir(place), os.listdir(place / "dst")) == (["dst"], ["theirs"])
+    assert push(src, place / "dst").receipt is not None
+    assert theirs.exists()
+
+
+def test_an_empty_directory_made_there_meanwhile_is_not_replaced(src: Path, place: Path) -> None:
+    with pytest.raises(Drift):
+        push(src, place / "dst", check=f"mkdir {shlex.quote(str(place / 'dst'))}")
+    assert (os.listdir(place), os.listdir(place / "dst")) == (["dst"], [])
+
+
+# -- others come, too
+
+
+def test_a_second_push_to_the_same_place_meets_its_lock(src: Path, place: Path) -> None:
+    again = f"{shlex.quote(sys.executable)} -m atomsync push {shlex.quote(str(src))} "
+    again += f"{shlex.quote(str(place / 'dst'))} 2>&1; test $? = 40"
+    report = push(src, place / "dst", check=again)
+    assert report.receipt is not None
+    assert os.listdir(place) == ["dst"]
+
+
+def test_the_holder_is_named(src: Path, place: Path) -> None:
+    words = ["-m", "atomsync", "push", str(src), str(place / "dst")]
+    told = place / "told"
+    again = f"{shlex.join([sys.executable, *words])} 2> {shlex.quote(str(told))}; true"
+    push(src, place / "dst", check=again)
+    said = told.read_text()
+    assert f"another process is working on {place / 'dst'}" in said
+    assert f"process {os.getpid()} " in said
+
+
+def test_a_unit_of_the_library_waits_for_it(src: Path, place: Path) -> None:
+    work = python(
+        "import atomsync",
+        f"store = atomsync.open_store({str(place / 'dst')!r}, timeout=0)",
+        "unit = atomsync.UnitOfWork(store)",
+        "unit.write('f', b'')",
+    )
+    report = push(src, place / "dst", check=f"{work} 2>&1 | grep StoreLocked")
+    assert report.receipt is not None
+    waited = open_store(place / "dst2", timeout=30)
+    results = list[bytes]()
+
+    def write() -> None:
+        with waited.begin() as unit:
+            unit.write("late", b"2")
+        results.append((place / "dst2/late").read_bytes())
+
+    late = threading.Thread(target=write)
+
+    class Starting(Progress):
+        def phase(self, name: str, *amounts: int) -> None:
+            if name == "seal":
+                late.start()
+            super().phase(name, *amounts)
+
+    push(src, place / "dst2", progress=Starting())
+    late.join()
+    assert results == [b"2"]
+    assert (place / "dst2/a/f").read_bytes() == b"1"
+
+
+# -- a crash left one
+
+
+def test_the_next_push_removes_what_a_crash_left_and_says_so(src: Path, place: Path, atomsync: Cli) -> None:
+    left_over(place)
+    done = atomsync("push", src, place / "dst")
+    assert done.returncode == 0
+    assert "nothing of it was visible" in done.stderr
+    assert os.listdir(place) == ["dst"]
+    assert not (place / "dst/half").exists()
+
+
+def test_recover_removes_what_a_crash_left(place: Path, atomsync: Cli) -> None:
+    left_over(place)
+    done = atomsync("recover", place / "dst")
+    assert done.returncode == 0
+    assert "discarded" in done.stdout
+    assert os.listdir(place) == []
+    assert atomsync("recover", place / "dst").returncode == 3
+
+
+def test_a_unit_of_the_library_removes_what_a_crash_left(place: Path) -> None:
+    left_over(place)
+    with open_store(place / "dst").begin() as unit:
+        unit.write("f", b"1")
+    assert os.listdir(place) == ["dst"]
+    assert sorted(os.listdir(place / "dst")) == [".atomsync", "f"]
+
+
+def test_one_that_was_cut_as_it_was_made_is_used(src: Path, place: Path) -> None:
+    (place / ".dst.atomsync-new").mkdir()
+    report = push(src, place / "dst")
+    assert report.recovery.action != DISCARDED
+    assert os.listdir(place) == ["dst"]
+
+
+@pytest.mark.parametrize("kind", ["directory", "file", "link"])
+def test_what_is_not_ours_is_let_alone(
+    kind: str, src: Path, place: Path, tmp_path: Path, assert_same_tree: Same
+) -> None:
+    other = place / ".dst.atomsync-new"
+    if kind == "directory":
+        (other / "precious").mkdir(parents=True)
+    elif kind == "file":
+        other.write_bytes(b"precious")
+    else:
+        left_over(tmp_path, "elsewhere").rename(tmp_path / "elsewhere")
+        other.symlink_to(tmp_path / "elsewhere")
+    before = judge.look(other)
+    push(src, place / "dst")
+    assert_same_tree(src, place / "dst")
+    assert judge.look(other) == before
+
+
+def test_without_a_push_nobody_makes_one(place: Path) -> None:
+    assert open_store(place / "dst").status().unfinished == ""
+    assert open_store(place / "dst").history() == ()
+    push(place, place.parent / "elsewhere", dry_run=True)
+    assert os.listdir(place) == []
+    assert not (place.parent / "elsewhere").exists()
+
+
+def test_a_lock_that_is_held_stays_held_until_it_is_in_its_place(src: Path, place: Path) -> None:
+    locked = list[str]()
+
+    class Trying(Progress):
+        def phase(self, name: str, *amounts: int) -> None:
+            if name in ("stage", "seal", "commit"):
+                try:
+                    open_store(place / "dst", timeout=0).recover()
+                except StoreLocked:
+                    locked.append(name)
+            super().phase(name, *amounts)
+
+    push(src, place / "dst", progress=Trying())
+    assert locked == ["stage", "seal", "commit"]
