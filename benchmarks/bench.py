@@ -74,6 +74,13 @@ def anew(number: int, contender: Contender) -> None:
     mounts.settle(contender.makes[0].parent)
 
 
+def emptied(number: int, contender: Contender) -> None:
+    """Before a first push into a directory that is there."""
+    anew(number, contender)
+    for place in contender.makes:
+        place.mkdir()
+
+
 def afresh(size: int) -> Turn:
     """`anew` on a tmpfs: and ``size`` bytes of memory were in use a moment ago.
 

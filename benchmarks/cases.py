@@ -71,6 +71,7 @@ CASES = {
             Limit("largest tree, first push: peak memory", 600, "MB"),
             Limit("largest tree, no change: peak memory", 250, "MB"),
             Limit("largest tree, first push: mixed window", 20, "ms"),
+            Limit("largest tree, push into an empty directory: mixed window", 20, "ms"),
             Limit("first push: growth of the cost per entry", 1.25),
             Limit("no change: growth of the cost per entry", 1.25),
         ),

@@ -136,8 +136,9 @@ def recovery(found: Recovery) -> Iterator[str]:
 def status(found: Status) -> Iterator[str]:
     if not found.exists:
         yield "no unit was ever committed here"
-        return
-    if found.last is None:
+        if not (found.holder or found.unfinished):
+            return
+    elif found.last is None:
         yield "last unit: none"
     else:
         last = found.last

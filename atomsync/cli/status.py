@@ -33,9 +33,10 @@ def command(dst: str, *, state_dir: str | None, as_json: bool) -> int:
     found, trouble = None, ""
     try:
         store = open_store(dst, state_dir=state_dir, timeout=0)
-        if not store.is_there():
-            raise RootError(f"cannot show {shown(dst)}", no_dir(dst))
         found = store.status()
+        if not store.is_there() and not (found.holder or found.unfinished):
+            found = None
+            raise RootError(f"cannot show {shown(dst)}", no_dir(dst))
     except AtomSyncError as error:
         if watched is None:
             raise

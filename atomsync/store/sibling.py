@@ -15,26 +15,26 @@ import os
 from functools import partial
 from typing import NamedTuple
 
-from atomsync.errors import Drift, InDoubt, from_oserror
+from atomsync.errors import Drift, InDoubt, StoreLocked, from_oserror
 from atomsync.fs.disk import Disk
 from atomsync.store.access import open_control
 from atomsync.store.control import Control
 from atomsync.store.lock import waiting
 from atomsync.store.removal import remove_tree
+from atomsync.store.status import BEING_STAGED, NOTHING, Status
 from atomsync.store.swapping import move
-from atomsync.tree.path import CONTROL_NAME, shown
+from atomsync.tree.path import CONTROL_NAME, place_beside, shown
 
-SUFFIX = ".atomsync-new"
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
 _TRIES = 100  # while others make one and take it away again
 
 
 class Sibling:
-    """``name`` in the open directory ``at``, which is to become ``place``, an operator's path."""
+    """The last component of ``path``, in the open directory ``at``; it is to become ``place``."""
 
-    def __init__(self, disk: Disk, at: int, name: str, place: str) -> None:
-        self._disk, self._at, self._name, self._place = disk, at, name, place
-        self.path = os.path.join(os.path.dirname(place.rstrip("/")), name)
+    def __init__(self, disk: Disk, at: int, path: str, place: str) -> None:
+        self._disk, self._at, self._place, self.path = disk, at, place, path
+        self._name = os.path.basename(path)
 
     def is_ours(self) -> bool:
         """Whether it is a directory of this user's with a control directory in it, or still empty."""
@@ -45,9 +45,13 @@ class Sibling:
         finally:
             self._disk.close(fd)
 
-    def make(self) -> None:
-        with contextlib.suppress(FileExistsError):
+    def make(self) -> bool:
+        """False if something is there."""
+        try:
             os.mkdir(self._name, 0o777, dir_fd=self._at)  # as DST is made; what it is to be, the unit says
+        except FileExistsError:
+            return False
+        return True
 
     def is_still(self, root: int) -> bool:
         """Whether its name leads to this open directory. Who has that locked may rely on it."""
@@ -108,17 +112,19 @@ def open_sibling(disk: Disk, place: str, until: float, *, make: bool) -> Opened:
     """The sibling in which ``place`` is to be made: an empty one. None where ``place`` exists, or none can be
     made, and always without ``make``: then only one that was left over is removed.
 
-    Waits for who is at work in it as ``lock.waiting`` does. Raises StoreLocked, ControlUntrusted and their
-    kin.
+    Waits for who is at work in it as ``lock.waiting`` does, unless ``place`` exists. Raises StoreLocked,
+    ControlUntrusted and their kin.
     """
     removed = False
     for _ in range(_TRIES):
-        sibling = None if os.path.lexists(place) else _found(disk, place, make=make)
+        exists = os.path.lexists(place)
+        sibling = _found(disk, place, make=make and not exists)
         if sibling is None:
             break
         control, keep = None, False
         try:
-            control = waiting(until, partial(open_control, disk, place, at=sibling.path), patient=True)
+            enter = partial(open_control, disk, place, at=sibling.path)
+            control = enter() if exists else waiting(until, enter, patient=True)
             assert control is not None
             if not sibling.is_still(control.root):
                 continue
@@ -134,31 +140,53 @@ def open_sibling(disk: Disk, place: str, until: float, *, make: bool) -> Opened:
                 break
         except FileNotFoundError:
             continue  # its maker has put it in its place, or taken it away
+        except StoreLocked:
+            if not exists:
+                raise
+            break  # it will see that it came too late
         except OSError:
             break
         finally:
             if not keep:
                 if control is not None:
-                    control.close()
+                    control.unmake()
                 sibling.remove_empty()
                 sibling.close()
     return Opened(removed=removed)
 
 
+def being_made(disk: Disk, place: str) -> Status:
+    """Whether somebody makes ``place``, or was cut as he did. Only looks."""
+    sibling = _found(disk, place, make=False)
+    if sibling is None:
+        return NOTHING
+    try:
+        control = open_control(disk, place, make=False, at=sibling.path)
+    except FileNotFoundError:
+        return NOTHING
+    finally:
+        sibling.close()
+    if control is None:
+        return NOTHING
+    try:
+        holder = control.holder()
+        return NOTHING._replace(holder=holder, unfinished="" if holder else BEING_STAGED)
+    finally:
+        control.close()
+
+
 def _found(disk: Disk, place: str, *, make: bool) -> Sibling | None:
     """None where there can be none, or something else has its name."""
-    above, name = os.path.split(place.rstrip("/"))
-    if name in ("", ".", ".."):
+    path = place_beside(place)
+    if not path:
         return None
     try:
-        at = disk.open_root(above or ".")
+        at = disk.open_root(os.path.dirname(path) or ".")
     except OSError:
         return None
-    sibling = Sibling(disk, at, f".{name}{SUFFIX}", place)
+    sibling = Sibling(disk, at, path, place)
     try:
-        if make:
-            sibling.make()
-        if sibling.is_ours():
+        if (make and sibling.make()) or sibling.is_ours():
             return sibling
     except OSError:
         pass

@@ -13,7 +13,7 @@ from atomsync.store.history import name_of_commit, read_journal, units
 from atomsync.store.prepared import PreparedUnit, prepared_units
 
 RESTING, COMMITTED, ROLLED_BACK, FORGOTTEN = "resting", "committed", "rolled back", "forgotten"
-_BEING_STAGED = "a unit that was still being staged; recovery will discard it"
+BEING_STAGED = "a unit that was still being staged; recovery will discard it"
 
 
 class UnitSummary(NamedTuple):
@@ -96,11 +96,11 @@ def _summary(control: Control) -> UnitSummary | None:
 
 def _unfinished(control: Control) -> str:
     if not control.has(UNIT):
-        return _BEING_STAGED if has_abandoned(control) else ""
+        return BEING_STAGED if has_abandoned(control) else ""
     try:
         journal = read_journal(control, UNIT)
     except FileNotFoundError:
-        return _BEING_STAGED
+        return BEING_STAGED
     except JournalError as error:
         return f"a unit whose journal cannot be trusted: {error.why}"
     if journal.committed:

@@ -32,9 +32,10 @@ from atomsync.store.recovery import CLEAN, DISCARDED, STAGED, Recovery, recover
 from atomsync.store.retention import Collected, Usage, prune, usage
 from atomsync.store.session import Session
 from atomsync.store.unit_id import is_unit_id
-from atomsync.tree.path import shown
+from atomsync.tree.path import place_beside, shown
 
 if TYPE_CHECKING:
+    from atomsync.store.sibling import Opened
     from atomsync.store.status import Status
     from atomsync.store.telling import PastChange, PastUnit
 
@@ -100,10 +101,9 @@ class BaseStore:
     def visit(self, progress: Progress | None = None, *, exclusive: bool = False) -> Session:
         """A session, to be closed by the caller; ``exclusive``: locked from now on. Raises as ``session``."""
         until = time.monotonic() + self.options.timeout_s
-        if self.options.state_dir is None and not self.is_there():
-            session = self._visit_sibling(until, progress, exclusive=exclusive)
-            if session is not None:
-                return session
+        session = self._visit_sibling(until, progress, exclusive=exclusive)
+        if session is not None:
+            return session
         made = False
         for left in reversed(range(_TRIES)):
             made = self._make_root() or made
@@ -133,12 +133,10 @@ class BaseStore:
 
     def _visit_sibling(self, until: float, progress: Progress | None, *, exclusive: bool) -> Session | None:
         """A session in what will be the destination; None if it is to be made in its place."""
-        from atomsync.store.sibling import open_sibling
-
-        sibling, control, removed = open_sibling(self.disk, self.path, until, make=exclusive)
-        if sibling is None or control is None:
+        beside = self._beside(until, make=exclusive)
+        if beside is None or beside.control is None:
             return None
-        session = Session(self, control, progress or Progress(), False, True, sibling)
+        session = Session(self, beside.control, progress or Progress(), False, True, beside.sibling)
         try:
             session.take(until)
         except BaseException as error:
@@ -146,9 +144,19 @@ class BaseStore:
             if isinstance(error, OSError):
                 raise from_oserror(error, f"cannot use {shown(self.path)}") from None
             raise
-        if removed:
+        if beside.removed:
             session.recovery = Recovery(DISCARDED, "", STAGED)
         return session
+
+    def _beside(self, until: float, *, make: bool) -> Opened | None:
+        """See ``open_sibling``; mostly it is neither there nor needed."""
+        with reported(f"cannot use {shown(self.path)}"):
+            needed = make and self.options.state_dir is None and not self.is_there()
+        if not needed and not os.path.lexists(place_beside(self.path)):
+            return None
+        from atomsync.store.sibling import open_sibling
+
+        return open_sibling(self.disk, self.path, until, make=needed)
 
     def _opened(self, until: float, *, exclusive: bool) -> Control:
         """The open store, with the destination locked if it was made, or is to be ``exclusive``."""
@@ -162,9 +170,10 @@ class BaseStore:
     def recover(self) -> Recovery:
         """Finish or undo what a crash left, and say which."""
         until = time.monotonic() + self.options.timeout_s
+        beside = self._beside(until, make=False)
         control = self._existing()
         if control is None:
-            return self._left_over(until)
+            return Recovery(DISCARDED, "", STAGED) if beside and beside.removed else Recovery(CLEAN)
         try:
             waiting(until, control.lock)
             control.claim(make=False)
@@ -178,14 +187,6 @@ class BaseStore:
         if found.action != CLEAN or found.settled:
             self.recovered(found)
         return found
-
-    def _left_over(self, until: float) -> Recovery:
-        """What a crash left of the making of the destination goes."""
-        from atomsync.store.sibling import open_sibling
-
-        if self.is_there() or not open_sibling(self.disk, self.path, until, make=False).removed:
-            return Recovery(CLEAN)
-        return Recovery(DISCARDED, "", STAGED)
 
     def prepared(self) -> tuple[PreparedUnit, ...]:
         """The units that rest until somebody decides about them, oldest first. Only looks."""
@@ -290,17 +291,23 @@ class BaseStore:
 
     def status(self) -> Status:
         """How the store stands. Changes nothing, takes no lock for longer than a look."""
-        from atomsync.store.status import NOTHING, status_of
+        from atomsync.store.status import status_of
 
         control = self._existing()
         if control is None:
-            return NOTHING
+            return self._being_made()
         try:
             return status_of(control)
         except OSError as error:
             raise from_oserror(error, f"cannot show {shown(self.path)}") from None
         finally:
             control.close()
+
+    def _being_made(self) -> Status:
+        from atomsync.store.sibling import being_made
+
+        with reported(f"cannot show {shown(self.path)}"):
+            return being_made(self.disk, self.path)
 
     def history(self) -> tuple[PastUnit, ...]:
         """The finished units that are kept, the last one first. Only looks."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from atomsync.errors import UsageError
 
 CONTROL_NAME = ".atomsync"
+_NEW = ".atomsync-new"
 
 
 def parse(path: str | os.PathLike[str]) -> str:
@@ -30,6 +31,12 @@ def parse(path: str | os.PathLike[str]) -> str:
 def is_reserved(name: str) -> bool:
     """Whether ``name`` is the control directory's, also as a folding filesystem would read it."""
     return name[:1] == "." and name.rstrip(". ").casefold() == CONTROL_NAME
+
+
+def place_beside(place: str) -> str:
+    """Where a destination is made that does not exist yet: in the same directory. "" if its name is none."""
+    above, name = os.path.split(place.rstrip("/"))
+    return "" if name in ("", ".", "..") else os.path.join(above, f".{name}{_NEW}")
 
 
 def parent_of(path: str) -> str:

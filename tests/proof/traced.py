@@ -27,7 +27,7 @@ from typing import NamedTuple, NoReturn
 
 # Loaded here, so that no import is traced: in the next run it would not be there to be counted.
 _COMMANDS = [f"atomsync.cli.{name}" for name in ("push", "undo", "restore", "recover")]
-for _module in ("_strptime", *_COMMANDS):
+for _module in ("_strptime", "atomsync.store.sibling", *_COMMANDS):
     importlib.import_module(_module)
 
 TIMEOUT_S = 30

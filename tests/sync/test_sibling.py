@@ -204,6 +204,18 @@ def test_a_second_push_to_the_same_place_meets_its_lock(src: Path, place: Path) 
     assert os.listdir(place) == ["dst"]
 
 
+def test_status_tells_who_is_making_it(src: Path, place: Path, atomsync: Cli) -> None:
+    told = place / "told"
+    look = f"{shlex.join([sys.executable, '-m', 'atomsync', 'status', str(place / 'dst')])}"
+    push(src, place / "dst", check=f"{look} > {shlex.quote(str(told))}")
+    said = told.read_text()
+    assert "no unit was ever committed here" in said
+    assert f"lock: process {os.getpid()} " in said
+    left_over(place, "other")
+    assert "recovery will discard it" in atomsync("status", place / "other").stdout
+    assert atomsync("status", place / "nothing").returncode == 3
+
+
 def test_the_holder_is_named(src: Path, place: Path) -> None:
     words = ["-m", "atomsync", "push", str(src), str(place / "dst")]
     told = place / "told"
@@ -272,6 +284,26 @@ def test_a_unit_of_the_library_removes_what_a_crash_left(place: Path) -> None:
         unit.write("f", b"1")
     assert os.listdir(place) == ["dst"]
     assert sorted(os.listdir(place / "dst")) == [".atomsync", "f"]
+
+
+@pytest.mark.parametrize("verb", ["push", "recover"])
+def test_one_that_is_left_over_goes_also_if_somebody_else_has_made_the_destination(
+    verb: str, src: Path, place: Path, atomsync: Cli
+) -> None:
+    left_over(place)
+    (place / "dst").mkdir()
+    words = ["push", src] if verb == "push" else ["recover"]
+    assert atomsync(*words, place / "dst").returncode == 0
+    assert os.listdir(place) == ["dst"]
+
+
+def test_one_that_is_being_made_holds_nobody_up_once_there_is_a_destination(src: Path, place: Path) -> None:
+    push(src, place / "dst2")
+    again = shlex.join([sys.executable, "-m", "atomsync", "push", str(src), str(place / "dst")])
+    with pytest.raises(Drift):
+        push(src, place / "dst", check=f"mkdir {shlex.quote(str(place / 'dst'))} && {again}")
+    assert sorted(os.listdir(place)) == ["dst", "dst2"]
+    assert sorted(os.listdir(place / "dst")) == sorted(os.listdir(place / "dst2"))
 
 
 def test_one_that_was_cut_as_it_was_made_is_used(src: Path, place: Path) -> None:
