@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from atomsync.cli.render import tally
 from atomsync.errors import AtomSyncError
-from atomsync.follow.watching import Coverage, WatchStatus
 from atomsync.store.progress import Done
 from atomsync.store.recovery import CLEAN, Recovery
-from atomsync.store.status import Status
 from atomsync.sync.facts import SCHEMA, change_facts, receipt_facts
 from atomsync.sync.judging import VERDICTS
 from atomsync.sync.report import Report
 
 if TYPE_CHECKING:  # a push has no use for them, and they cost a third of its start
+    from atomsync.store.status import Status
     from atomsync.sync.difference import Differences
     from atomsync.sync.findings import Finding
     from atomsync.sync.repair import Repair
@@ -39,6 +38,8 @@ def watch(
     event: str, where: Mapping[str, object], fields: Mapping[str, Any], *, verbose: bool
 ) -> Iterator[str]:
     """What a watch tells of one pair; ``where`` names that pair."""
+    from atomsync.follow.watching import Coverage, WatchStatus
+
     if event == "synced":
         lag = {"lag_ms": round(fields["lag_s"] * 1000, 3)} if "lag_s" in fields else {}
         for name, told in _told(fields["report"], verbose=verbose):
@@ -114,7 +115,9 @@ def decided(unit: str, warnings: Sequence[str], *, committed: bool) -> str:
 
 def status(found: Status | None, watched: Mapping[str, Any] | None, trouble: str) -> str:
     """``found`` is None where the destination cannot be looked at now; ``trouble`` says why."""
-    shown = found or Status(False, None, "", "", ())
+    from atomsync.store.status import NOTHING
+
+    shown = found or NOTHING
     return _line(
         "status",
         exists=shown.exists,

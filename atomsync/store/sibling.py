@@ -13,7 +13,7 @@ import contextlib
 import errno
 import os
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from atomsync.errors import Drift, InDoubt, StoreLocked, from_oserror
 from atomsync.fs.disk import Disk
@@ -21,9 +21,11 @@ from atomsync.store.access import open_control
 from atomsync.store.control import Control
 from atomsync.store.lock import waiting
 from atomsync.store.removal import remove_tree
-from atomsync.store.status import BEING_STAGED, NOTHING, Status
 from atomsync.store.swapping import move
 from atomsync.tree.path import CONTROL_NAME, place_beside, shown
+
+if TYPE_CHECKING:
+    from atomsync.store.status import Status
 
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
 _TRIES = 100  # while others make one and take it away again
@@ -157,6 +159,8 @@ def open_sibling(disk: Disk, place: str, until: float, *, make: bool) -> Opened:
 
 def being_made(disk: Disk, place: str) -> Status:
     """Whether somebody makes ``place``, or was cut as he did. Only looks."""
+    from atomsync.store.status import BEING_STAGED, NOTHING
+
     sibling = _found(disk, place, make=False)
     if sibling is None:
         return NOTHING
