@@ -13,6 +13,7 @@
   given-up            empty; without it no unit of the history was ever given up
   conflicts/<unit id>/  objects of other writers that a rollback met and must not destroy
   destination         inode and path of DST, if this is a --state-dir
+  making              empty; this is a destination in the making (``sibling``)
   probe/              scratch, while the filesystem's capabilities are tried
   verified            how far a verification came that was stopped
   view/               scratch, the tree as a sealed unit will leave it, while it is checked
@@ -41,7 +42,7 @@ LOCK, PENDING, UNIT, PREPARED, MANIFEST = "lock", "pending", "unit", "prepared",
 HISTORY, RETIRED, CONFLICTS, GIVEN_UP = "history", "retired", "conflicts", "given-up"
 DESTINATION, _DESTINATION_DRAFT = "destination", "destination.draft"
 JOURNAL, SLOTS, DECISION = "journal", "slots", "decision"
-PROBE, VIEW = "probe", "view"
+PROBE, VIEW, MAKING = "probe", "view", "making"
 VERIFIED, VERIFIED_DRAFT = "verified", "verified.draft"
 _Found = TypeVar("_Found")
 _DESTINATION_MAX_BYTES = 8192

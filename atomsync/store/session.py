@@ -391,7 +391,7 @@ class Session:
             self._manifest.close()
         if self._sibling is not None:
             with contextlib.suppress(OSError, AtomSyncError):  # then the next one who comes removes it
-                self._sibling.remove(self.control.root)
+                self._sibling.remove(self.control)
             self._sibling.close()
         if self.committed or self._sibling is not None:
             self.control.close()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from atomsync.errors import Drift, InDoubt, StoreLocked, from_oserror
 from atomsync.fs.disk import Disk
 from atomsync.store.access import open_control
-from atomsync.store.control import Control
+from atomsync.store.control import MAKING, Control
 from atomsync.store.lock import waiting
 from atomsync.store.removal import remove_tree
 from atomsync.store.swapping import move
@@ -39,13 +39,23 @@ class Sibling:
         self._name = os.path.basename(path)
 
     def is_ours(self) -> bool:
-        """Whether it is a directory of this user's with a control directory in it, or still empty."""
-        fd = self._disk.open_dir(self._at, self._name)
+        """Whether it is this user's and marked as one, or there is nothing in it yet."""
+        disk = self._disk
+        root = disk.open_dir(self._at, self._name)
         try:
-            names = self._disk.names(fd)
-            return self._disk.fstat(fd).st_uid == os.geteuid() and (not names or CONTROL_NAME in names)
+            names = disk.names(root)
+            if disk.fstat(root).st_uid != os.geteuid() or (names and CONTROL_NAME not in names):
+                return False
+            if not names:
+                return True
+            fd = disk.open_dir(root, CONTROL_NAME)
+            try:
+                within = disk.names(fd)
+            finally:
+                disk.close(fd)
+            return MAKING in within or (not within and len(names) == 1)
         finally:
-            self._disk.close(fd)
+            disk.close(root)
 
     def make(self) -> bool:
         """False if something is there."""
@@ -60,14 +70,16 @@ class Sibling:
         found, now = self._disk.fstat(root), self._disk.lstat(self._at, self._name)
         return (found.st_dev, found.st_ino) == (now.st_dev, now.st_ino)
 
-    def remove(self, root: int) -> None:
-        """It, open as ``root``, and all that is in it. Under its lock, or its maker may be at work. Raises
+    def remove(self, control: Control) -> None:
+        """It and all that is in it, the mark last. Under its lock, or its maker may be at work. Raises
         OSError."""
-        self._disk.set_meta(root, -1, -1, 0o700, None)
-        for name in self._disk.names(root):
-            if name != CONTROL_NAME:  # the last: it tells whose this is
-                remove_tree(self._disk, root, name)
-        remove_tree(self._disk, self._at, self._name)
+        disk = self._disk
+        disk.set_meta(control.root, -1, -1, 0o700, None)
+        for at, last in ((control.root, CONTROL_NAME), (control.fd, MAKING)):
+            for name in disk.names(at):
+                if name != last:
+                    remove_tree(disk, at, name)
+        remove_tree(disk, self._at, self._name)
 
     def remove_empty(self) -> None:
         with contextlib.suppress(OSError):  # in use, or gone already
@@ -86,6 +98,8 @@ class Sibling:
             hint = "Nothing of the unit is there. Run this again: it goes into what is there now."
             raise Drift(what, "somebody else has made it meanwhile", hint) from None
         control.at = self._place
+        with contextlib.suppress(OSError):  # it only means something under the other name
+            self._disk.unlink(control.fd, MAKING)
 
     def sync(self) -> None:
         """Its place is durable. Raises InDoubt."""
@@ -130,13 +144,16 @@ def open_sibling(disk: Disk, place: str, until: float, *, make: bool) -> Opened:
             assert control is not None
             if not sibling.is_still(control.root):
                 continue
+            if not sibling.is_ours():
+                break
             fresh = control.made_ns is not None and disk.names(control.root) == [CONTROL_NAME]
             # Where directories cannot be locked, as on NFS, nobody could tell whether its maker lives.
             able = make and control.root_locked
-            keep = able and fresh and not os.path.lexists(place)
-            if keep:
+            if able and fresh and not os.path.lexists(place):
+                disk.close(disk.create(control.fd, MAKING))
+                keep = True
                 return Opened(sibling, control, removed)
-            sibling.remove(control.root)
+            sibling.remove(control)
             removed = removed or not fresh
             if not able:
                 break

@@ -40,6 +40,7 @@ def left_over(place: Path, name: str = "dst") -> Path:
     sibling = place / f".{name}.atomsync-new"
     (sibling / ".atomsync/unit").mkdir(parents=True)
     (sibling / ".atomsync/unit/journal").write_bytes(b"torn")
+    (sibling / ".atomsync/making").touch()
     (sibling / "half/of").mkdir(parents=True)
     (sibling / ".atomsync").chmod(0o700)
     (sibling / "half").chmod(0o500)
@@ -329,6 +330,34 @@ def test_what_is_not_ours_is_let_alone(
     push(src, place / "dst")
     assert_same_tree(src, place / "dst")
     assert judge.look(other) == before
+
+
+def test_a_destination_that_has_the_name_of_another_ones_sibling_is_let_alone(
+    src: Path, place: Path, atomsync: Cli, assert_same_tree: Same
+) -> None:
+    other = place / ".dst.atomsync-new"
+    push(src, other)
+    assert atomsync("recover", place / "dst").returncode == 3
+    for _ in range(2):
+        push(src, place / "dst")
+        assert_same_tree(src, place / "dst")
+        assert_same_tree(src, other)
+    with open_store(place / "dst").begin() as unit:
+        unit.write("f", b"1")
+    assert len(open_store(other).history()) == 1
+
+
+@pytest.mark.parametrize("stage", [[], [".atomsync"], [".atomsync", ".atomsync/making"]])
+def test_however_early_its_maker_died_it_is_known(
+    stage: list[str], src: Path, place: Path, assert_same_tree: Same
+) -> None:
+    sibling = place / ".dst.atomsync-new"
+    sibling.mkdir()
+    for name in stage:
+        (sibling / name).mkdir(0o700) if name == ".atomsync" else (sibling / name).touch()
+    push(src, place / "dst")
+    assert os.listdir(place) == ["dst"]
+    assert_same_tree(src, place / "dst")
 
 
 def test_without_a_push_nobody_makes_one(place: Path) -> None:
