@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from atomsync.errors import Drift, InDoubt, StoreLocked, from_oserror
 from atomsync.fs.disk import Disk
 from atomsync.store.access import open_control
-from atomsync.store.control import MAKING, Control
+from atomsync.store.control import CONFLICTS, HISTORY, MAKING, PREPARED, UNIT, Control
 from atomsync.store.lock import waiting
 from atomsync.store.removal import remove_tree
 from atomsync.store.swapping import move
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from atomsync.store.status import Status
 
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
+_MATTERS = {UNIT, PREPARED, HISTORY, CONFLICTS}
 _TRIES = 100  # while others make one and take it away again
 
 
@@ -39,7 +40,8 @@ class Sibling:
         self._name = os.path.basename(path)
 
     def is_ours(self) -> bool:
-        """Whether it is this user's and marked as one, or there is nothing in it yet."""
+        """Whether it is this user's, and marked as one, or nothing in it matters. The mark is durable with
+        the stage: before that a power cut may have left anything but it."""
         disk = self._disk
         root = disk.open_dir(self._at, self._name)
         try:
@@ -53,7 +55,7 @@ class Sibling:
                 within = disk.names(fd)
             finally:
                 disk.close(fd)
-            return MAKING in within or (not within and len(names) == 1)
+            return MAKING in within or (len(names) == 1 and not _MATTERS.intersection(within))
         finally:
             disk.close(root)
 

@@ -347,7 +347,9 @@ def test_a_destination_that_has_the_name_of_another_ones_sibling_is_let_alone(
     assert len(open_store(other).history()) == 1
 
 
-@pytest.mark.parametrize("stage", [[], [".atomsync"], [".atomsync", ".atomsync/making"]])
+@pytest.mark.parametrize(
+    "stage", [[], [".atomsync"], [".atomsync", ".atomsync/making"], [".atomsync", ".atomsync/lock"]]
+)
 def test_however_early_its_maker_died_it_is_known(
     stage: list[str], src: Path, place: Path, assert_same_tree: Same
 ) -> None:
