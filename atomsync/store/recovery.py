@@ -6,6 +6,7 @@ destroys anything, and can itself be cut at any point: recovery of a recovery is
 
 from __future__ import annotations
 
+import contextlib
 from typing import NamedTuple
 
 from atomsync.errors import JournalError, from_oserror
@@ -13,7 +14,7 @@ from atomsync.plan.step import CREATE, REPLACE
 from atomsync.store.abandoned import discard_abandoned
 from atomsync.store.barrier import swaps_are_durable
 from atomsync.store.conflicts import Conflict
-from atomsync.store.control import JOURNAL, PROBE, RETIRED, SLOTS, UNIT, Control
+from atomsync.store.control import JOURNAL, MAKING, PROBE, RETIRED, SLOTS, UNIT, Control
 from atomsync.store.decision import ABORT, COMMIT, read_decision, write_decision
 from atomsync.store.forward import roll_forward
 from atomsync.store.history import read_journal, retire_to_history
@@ -53,6 +54,8 @@ def recover(control: Control, resolver: Resolver | None = None, *, but: str = ""
     ``but`` is a prepared unit that the caller is about to decide about. Raises JournalError and touches
     nothing if in doubt, and whatever ``resolver`` raises.
     """
+    if control.at == control.where and control.has(MAKING):  # else its maker is at work
+        settle_in(control, durable=True)
     remove_tree(control.disk, control.fd, PROBE)
     remove_view(control)
     found = _recover(control)
@@ -62,6 +65,19 @@ def recover(control: Control, resolver: Resolver | None = None, *, but: str = ""
     if control.names(RETIRED):
         empty_retired(control)
     return found._replace(settled=tuple(settled), conflicts=(*found.conflicts, *conflicts))
+
+
+def settle_in(control: Control, *, durable: bool) -> None:
+    """A destination that was made beside its place has its name for good; so its mark goes."""
+    disk = control.disk
+    if durable:
+        above = disk.open_dir(control.root, "..")
+        try:
+            disk.fsync(above)
+        finally:
+            disk.close(above)
+    with contextlib.suppress(FileNotFoundError):
+        disk.unlink(control.fd, MAKING)
 
 
 def _recover(control: Control) -> Recovery:

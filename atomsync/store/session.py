@@ -327,12 +327,15 @@ class Session:
         if self._manifest is not None:  # SQLite knows its files by their paths
             self._manifest.close()
             self._manifest = None
-        self.control.deciding = False
-        sibling.take_place(self.control)
-        self._sibling, self._made_root, self.control.deciding = None, True, True
+        self.control.deciding = True
         try:
-            if self.store.options.durability == FULL:
-                sibling.sync()
+            sibling.take_place(self.control)
+        except AtomSyncError:
+            self.control.deciding = False
+            raise
+        self._sibling, self._made_root = None, True
+        try:
+            sibling.settle(self.control, durable=self.store.options.durability == FULL)
         finally:
             sibling.close()
 

@@ -15,11 +15,13 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from atomsync.errors import Drift, InDoubt, StoreLocked, from_oserror
+from atomsync.errors import ControlUntrusted, Drift, InDoubt, StoreLocked, from_oserror
 from atomsync.fs.disk import Disk
+from atomsync.store.abandoned import discard_abandoned
 from atomsync.store.access import open_control
-from atomsync.store.control import CONFLICTS, HISTORY, MAKING, PREPARED, UNIT, Control
+from atomsync.store.control import CONFLICTS, HISTORY, MAKING, PENDING, PREPARED, UNIT, Control
 from atomsync.store.lock import waiting
+from atomsync.store.recovery import settle_in
 from atomsync.store.removal import remove_tree
 from atomsync.store.swapping import move
 from atomsync.tree.path import CONTROL_NAME, place_beside, shown
@@ -41,23 +43,23 @@ class Sibling:
 
     def is_ours(self) -> bool:
         """Whether it is this user's, and marked as one, or nothing in it matters. The mark is durable with
-        the stage: before that a power cut may have left anything but it."""
+        the stage: before that a power cut may have left anything but it. Raises OSError, also if what it has
+        for a control directory is none."""
         disk = self._disk
-        root = disk.open_dir(self._at, self._name)
-        try:
-            names = disk.names(root)
-            if disk.fstat(root).st_uid != os.geteuid() or (names and CONTROL_NAME not in names):
-                return False
+        with contextlib.ExitStack() as opened:
+
+            def enter(at: int, name: str) -> tuple[int, list[str], bool]:
+                fd = disk.open_dir(at, name)
+                opened.callback(disk.close, fd)
+                return fd, disk.names(fd), disk.fstat(fd).st_uid == os.geteuid()
+
+            root, names, mine = enter(self._at, self._name)
             if not names:
-                return True
-            fd = disk.open_dir(root, CONTROL_NAME)
-            try:
-                within = disk.names(fd)
-            finally:
-                disk.close(fd)
-            return MAKING in within or (len(names) == 1 and not _MATTERS.intersection(within))
-        finally:
-            disk.close(root)
+                return mine
+            if CONTROL_NAME not in names:
+                return False
+            _, within, mine = enter(root, CONTROL_NAME)  # the owner of all else is as in the source
+            return mine and (MAKING in within or (len(names) == 1 and not _MATTERS.intersection(within)))
 
     def make(self) -> bool:
         """False if something is there."""
@@ -68,14 +70,17 @@ class Sibling:
         return True
 
     def is_still(self, root: int) -> bool:
-        """Whether its name leads to this open directory. Who has that locked may rely on it."""
+        """Whether its name leads to this open directory. Who has that locked may rely on it, but for
+        programs that are not atomsync."""
         found, now = self._disk.fstat(root), self._disk.lstat(self._at, self._name)
         return (found.st_dev, found.st_ino) == (now.st_dev, now.st_ino)
 
     def remove(self, control: Control) -> None:
-        """It and all that is in it, the mark last. Under its lock, or its maker may be at work. Raises
-        OSError."""
+        """It and all that is in it, the mark last; but not what has another name by now. Under its lock, or
+        its maker may be at work. Raises OSError."""
         disk = self._disk
+        if not self.is_still(control.root):
+            return
         disk.set_meta(control.root, -1, -1, 0o700, None)
         for at, last in ((control.root, CONTROL_NAME), (control.fd, MAKING)):
             for name in disk.names(at):
@@ -88,25 +93,31 @@ class Sibling:
             self._disk.rmdir(self._at, self._name)
 
     def take_place(self, control: Control) -> None:
-        """One rename. Raises Drift if somebody made something there meanwhile, and what the system refuses:
-        then nothing is visible."""
+        """One rename. Raises Drift if somebody made something there meanwhile, or took this away, and what
+        the system refuses: then nothing is visible."""
         what = f"cannot put {shown(self._place)} in its place"
         name = os.path.basename(self._place.rstrip("/"))
         try:
+            # RACE: another program may exchange the sibling between this look and the rename.
+            if not self.is_still(control.root):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             move(self._disk, control.capabilities, self._at, self._name, self._at, name)
+        except FileNotFoundError:
+            why = f"somebody has moved {shown(self.path)} away, in which it was made"
+            raise Drift(what, why, "Leave that alone, and run this again.") from None
         except OSError as error:
-            if error.errno not in _TAKEN:
-                raise from_oserror(error, what) from None
-            hint = "Nothing of the unit is there. Run this again: it goes into what is there now."
-            raise Drift(what, "somebody else has made it meanwhile", hint) from None
+            if error.errno in _TAKEN:
+                hint = "Nothing of the unit is there. Run this again: it goes into what is there now."
+                raise Drift(what, "somebody else has made it meanwhile", hint) from None
+            found = from_oserror(error, what)
+            found.hint = "Nothing of the unit is there. Make the directory, and it is filled in its place."
+            raise found from None
         control.at = self._place
-        with contextlib.suppress(OSError):  # it only means something under the other name
-            self._disk.unlink(control.fd, MAKING)
 
-    def sync(self) -> None:
-        """Its place is durable. Raises InDoubt."""
+    def settle(self, control: Control, *, durable: bool) -> None:
+        """Its place is durable, and the mark goes: until then recovery sees to both. Raises InDoubt."""
         try:
-            self._disk.fsync(self._at)
+            settle_in(control, durable=durable)
         except OSError as error:
             raise InDoubt(
                 f"cannot make {shown(self._place)} durable",
@@ -130,8 +141,8 @@ def open_sibling(disk: Disk, place: str, until: float, *, make: bool) -> Opened:
     """The sibling in which ``place`` is to be made: an empty one. None where ``place`` exists, or none can be
     made, and always without ``make``: then only one that was left over is removed.
 
-    Waits for who is at work in it as ``lock.waiting`` does, unless ``place`` exists. Raises StoreLocked,
-    ControlUntrusted and their kin.
+    Waits for who is at work in it as ``lock.waiting`` does, unless ``place`` exists. Raises StoreLocked and
+    its kin.
     """
     removed = False
     for _ in range(_TRIES):
@@ -146,8 +157,9 @@ def open_sibling(disk: Disk, place: str, until: float, *, make: bool) -> Opened:
             assert control is not None
             if not sibling.is_still(control.root):
                 continue
-            if not sibling.is_ours():
-                break
+            discard_abandoned(control)
+            if not sibling.is_ours() or (control.names(PENDING) and not control.has(MAKING)):
+                break  # it is somebody's own, or somebody is about to make it so
             fresh = control.made_ns is not None and disk.names(control.root) == [CONTROL_NAME]
             # Where directories cannot be locked, as on NFS, nobody could tell whether its maker lives.
             able = make and control.root_locked
@@ -165,7 +177,7 @@ def open_sibling(disk: Disk, place: str, until: float, *, make: bool) -> Opened:
             if not exists:
                 raise
             break  # it will see that it came too late
-        except OSError:
+        except (ControlUntrusted, OSError):
             break
         finally:
             if not keep:
@@ -185,7 +197,7 @@ def being_made(disk: Disk, place: str) -> Status:
         return NOTHING
     try:
         control = open_control(disk, place, make=False, at=sibling.path)
-    except FileNotFoundError:
+    except (FileNotFoundError, ControlUntrusted):
         return NOTHING
     finally:
         sibling.close()
@@ -208,10 +220,9 @@ def _found(disk: Disk, place: str, *, make: bool) -> Sibling | None:
     except OSError:
         return None
     sibling = Sibling(disk, at, path, place)
-    try:
-        if (make and sibling.make()) or sibling.is_ours():
+    with contextlib.suppress(OSError):
+        # Of an append-only directory nothing is renamed.
+        if (make and not disk.pinned(at, ["."]) and sibling.make()) or sibling.is_ours():
             return sibling
-    except OSError:
-        pass
     sibling.close()
     return None

@@ -21,7 +21,7 @@ from atomsync.fs.posix import PosixDisk
 from atomsync.fs.roots import is_dir, no_dir
 from atomsync.store.access import open_control
 from atomsync.store.commit import Receipt
-from atomsync.store.control import HISTORY, JOURNAL, MANIFEST, PENDING, PREPARED, UNIT, Control
+from atomsync.store.control import HISTORY, JOURNAL, MAKING, MANIFEST, PENDING, PREPARED, UNIT, Control
 from atomsync.store.history import read_journal, units
 from atomsync.store.kept import check_read, journals
 from atomsync.store.lock import waiting
@@ -373,4 +373,4 @@ def _needs_lock(control: Control) -> bool:
     """Whether something is visible, or decided, that may not stay so; or something is to be made."""
     if control.state_dir is not None or not control.has(PENDING):
         return True
-    return control.has(UNIT, JOURNAL)
+    return control.has(UNIT, JOURNAL) or control.has(MAKING)

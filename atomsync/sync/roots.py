@@ -7,7 +7,7 @@ import re
 
 from atomsync.errors import RootError, RootsOverlap, UsageError, from_oserror
 from atomsync.fs.roots import is_dir, no_dir
-from atomsync.tree.path import shown
+from atomsync.tree.path import place_beside, shown
 
 _LOCAL = "atomsync knows no network: mount the other side here, or run atomsync there."
 
@@ -55,6 +55,9 @@ def check_overlap(source: str, destination: str, state_dir: str | None = None) -
     pairs = [("SRC", source, "DST", destination)]
     if state_dir is not None:
         pairs += [("SRC", source, "--state-dir", state_dir), ("DST", destination, "--state-dir", state_dir)]
+    making = place_beside(destination)
+    if os.path.lexists(making):  # what is left of a push that was killed, and would be removed
+        pairs.append(("SRC", source, "what DST is made in,", making))
     for name, path, other_name, other in pairs:
         relation = _relation(path, other)
         if relation:

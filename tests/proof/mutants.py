@@ -144,7 +144,7 @@ def _(put: Put) -> None:
 
 @mutant("the name of a new destination is not synced")
 def _(put: Put) -> None:
-    put(sibling.Sibling, "sync", _nothing)
+    put(sibling, "settle_in", _nothing)
 
 
 # -- recovery

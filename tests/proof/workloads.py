@@ -58,13 +58,13 @@ def pushed(root: Path, say: Callable[[str], object]) -> None:
 
 def pushed_anew(root: Path, say: Callable[[str], object]) -> None:
     """There is no destination: the promise begins when its name is durable."""
-    sync = sibling.Sibling.sync
+    settle = sibling.Sibling.settle
 
-    def synced(new: Any) -> None:
-        sync(new)
+    def settled(new: Any, control: Any, *, durable: bool) -> None:
+        settle(new, control, durable=durable)
         say(NEW)
 
-    sibling.Sibling.sync = synced  # type: ignore[method-assign]
+    sibling.Sibling.settle = settled  # type: ignore[method-assign]
     push(root / "src", root / "dst", delete=True)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import stat
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from atomsync import UnitOfWork, open_store, push
 from atomsync.errors import CheckFailed, Drift, StoreLocked
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import DISCARDED
-from tests.conftest import Cli
+from tests.conftest import NOBODY, Cli
 from tests.proof import judge
 
 Plant = Callable[..., Path]
@@ -194,6 +196,89 @@ def test_an_empty_directory_made_there_meanwhile_is_not_replaced(src: Path, plac
     assert (os.listdir(place), os.listdir(place / "dst")) == (["dst"], [])
 
 
+def shell(*words: object) -> str:
+    return shlex.join(map(str, words))
+
+
+def test_what_was_moved_away_is_not_taken_for_what_stands_there_now(src: Path, place: Path) -> None:
+    sibling, away = place / ".dst.atomsync-new", place / "away"
+    theirs = sibling / "theirs"
+    check = f"mv {shell(sibling, away)} && mkdir {shell(sibling)} && touch {shell(theirs)}"
+    with pytest.raises(Drift, match="moved"):
+        push(src, place / "dst", check=check)
+    assert sorted(os.listdir(place)) == [".dst.atomsync-new", "away"]
+    assert os.listdir(sibling) == ["theirs"]
+
+
+def test_what_was_moved_away_is_not_removed_nor_what_stands_there_now(src: Path, place: Path) -> None:
+    sibling, away = place / ".dst.atomsync-new", place / "away"
+    check = f"mv {shell(sibling, away)} && mkdir {shell(sibling)} && touch {shell(sibling / 'theirs')}; false"
+    with pytest.raises(CheckFailed):
+        push(src, place / "dst", check=check)
+    assert os.listdir(sibling) == ["theirs"]
+
+
+def test_what_somebody_gave_its_place_by_hand_stays_there(src: Path, place: Path) -> None:
+    with pytest.raises(Drift):
+        push(src, place / "dst", check=f"mv {shell(place / '.dst.atomsync-new', place / 'dst')}")
+    push(src, place / "dst")
+    assert os.listdir(place) == ["dst"]
+
+
+def test_an_interrupt_in_the_very_rename_takes_nothing_away(
+    src: Path, place: Path, strace: Callable[..., list[str]], assert_same_tree: Same
+) -> None:
+    work = [sys.executable, "-c", f"import atomsync; atomsync.push({str(src)!r}, {str(place / 'dst')!r})"]
+    log = place.parent / "log"
+    subprocess.run([*strace("-e", "trace=renameat2", log=log), *work], check=True)
+    calls = log.read_text().splitlines()
+    (at,) = [number for number, line in enumerate(calls, 1) if '".dst.atomsync-new"' in line]
+    shutil.rmtree(place / "dst")
+    inject = f"inject=renameat2:signal=INT:when={at}"
+    done = subprocess.run(
+        [*strace("-e", "trace=renameat2", "-e", inject), *work], stderr=subprocess.PIPE, text=True
+    )
+    assert "KeyboardInterrupt" in done.stderr
+    assert_same_tree(src, place / "dst")
+    assert push(src, place / "dst").changes == ()
+    assert not (place / "dst/.atomsync/making").exists()
+
+
+def test_where_nothing_can_be_renamed_it_is_made_in_its_place(
+    src: Path, small_fs: Callable[..., Path], assert_same_tree: Same
+) -> None:
+    place = small_fs("ext4", 32)
+    subprocess.run(["chattr", "+a", place], check=True)
+    try:
+        push(src, place / "dst")
+        assert_same_tree(src, place / "dst")
+        assert os.listdir(place) == ["dst"]
+    finally:
+        subprocess.run(["chattr", "-a", place], check=True)
+
+
+# -- it has its place, but perhaps not for good
+
+
+def test_whoever_comes_after_its_maker_died_makes_its_name_durable(
+    src: Path, place: Path, atomsync: Cli, strace: Callable[..., list[str]]
+) -> None:
+    log = place.parent / "log"
+    trace = strace("-y", "-e", "trace=fsync,renameat2", log=log)
+    assert atomsync("push", src, place / "dst", under=trace).returncode == 0
+    made = [f"fsync({number}<{place}>)" for number in range(100)]
+    assert any(call in log.read_text() for call in made)
+    for words in (["push", src], ["recover"]):
+        (place / "dst/.atomsync/making").touch()
+        assert atomsync(*words, place / "dst", under=trace).returncode == 0
+        assert any(call in log.read_text() for call in made)
+        assert not (place / "dst/.atomsync/making").exists()
+    (place / "dst/.atomsync/making").touch()
+    with open_store(place / "dst").begin() as unit:
+        unit.write("f", b"1")
+    assert not (place / "dst/.atomsync/making").exists()
+
+
 # -- others come, too
 
 
@@ -345,6 +430,60 @@ def test_a_destination_that_has_the_name_of_another_ones_sibling_is_let_alone(
     with open_store(place / "dst").begin() as unit:
         unit.write("f", b"1")
     assert len(open_store(other).history()) == 1
+
+
+def test_a_unit_that_is_staged_in_a_directory_of_that_name_is_let_alone(src: Path, place: Path) -> None:
+    with UnitOfWork(open_store(place / ".dst.atomsync-new")) as unit:
+        unit.write("f", b"1")
+        unit.flush()
+        push(src, place / "dst")
+        unit.commit()
+    assert (place / ".dst.atomsync-new/f").read_bytes() == b"1"
+
+
+def test_a_source_that_is_left_of_the_making_of_the_destination_is_refused(
+    place: Path, atomsync: Cli
+) -> None:
+    sibling = left_over(place)
+    before = judge.look(sibling)
+    for source in (sibling, sibling / "half"):
+        done = atomsync("push", source, place / "dst")
+        assert done.returncode == 4, done.stderr
+        assert "would be" not in done.stderr
+    assert judge.look(sibling) == before
+
+
+def test_who_owns_the_source_does_not_matter(
+    src: Path, place: Path, needs_root: None, assert_same_tree: Same
+) -> None:
+    os.chown(src, NOBODY, NOBODY)
+    again = shell(sys.executable, "-m", "atomsync", "push", src, place / "dst")
+    push(src, place / "dst", check=f"{again} 2>&1; test $? = 40")
+    assert_same_tree(src, place / "dst")
+    left_over(place, "other")
+    os.chown(place / ".other.atomsync-new", NOBODY, NOBODY)
+    push(src, place / "other")
+    assert sorted(os.listdir(place)) == ["dst", "other"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("what", ["open to all", "a file", "a link"])
+def test_one_that_cannot_be_trusted_is_let_alone(
+    what: str, there: bool, src: Path, place: Path, assert_same_tree: Same
+) -> None:
+    control = left_over(place) / ".atomsync"
+    if what == "open to all":
+        control.chmod(0o755)
+    else:
+        control.rename(place / "elsewhere")
+        control.symlink_to("../elsewhere") if what == "a link" else control.touch()
+    before = judge.look(control.parent)
+    if there:
+        (place / "dst").mkdir()
+    open_store(place / "dst").status()
+    push(src, place / "dst")
+    assert_same_tree(src, place / "dst")
+    assert judge.look(control.parent) == before
 
 
 @pytest.mark.parametrize(
