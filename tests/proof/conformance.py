@@ -41,6 +41,7 @@ EXCEPTIONS = {
     "SQLite opens and writes its file itself": re.compile(r"/(\.atomsync|state)/manifest\.sqlite"),
     "SQLite syncs the directory of its journal": re.compile(r"^fdatasync\(\d+<[^>]*/(\.atomsync|state)>"),
     "DST itself is made, or found to be there": re.compile(r'^mkdir\("[^"]*/dst", '),
+    "it is made beside its place": re.compile(r'^mkdirat\(\d+<[^>]*>, "\.dst\.atomsync-new", 0777'),
     "the state directory is made, for its owner only": re.compile(r'^(mkdir|chmod)\("[^"]*/state", '),
     "what is told goes to stdout and stderr": re.compile(r"^write\([12]<"),
 }
