@@ -71,11 +71,15 @@ def settle_in(control: Control, *, durable: bool) -> None:
     """A destination that was made beside its place has its name for good; so its mark goes."""
     disk = control.disk
     if durable:
-        above = disk.open_dir(control.root, "..")
         try:
-            disk.fsync(above)
-        finally:
-            disk.close(above)
+            above = disk.open_dir(control.root, "..")
+        except PermissionError:  # it may not be read any more
+            disk.syncfs(control.root)
+        else:
+            try:
+                disk.fsync(above)
+            finally:
+                disk.close(above)
     with contextlib.suppress(FileNotFoundError):
         disk.unlink(control.fd, MAKING)
 

@@ -279,6 +279,21 @@ def test_whoever_comes_after_its_maker_died_makes_its_name_durable(
     assert not (place / "dst/.atomsync/making").exists()
 
 
+def test_a_directory_above_that_may_not_be_read_any_more_holds_nobody_up(
+    needs_root: None, public_dir: Path, atomsync: Cli
+) -> None:
+    source, place = public_dir / "source", public_dir / "place"
+    for path in (source, place):
+        path.mkdir()
+        os.chown(path, NOBODY, NOBODY)
+    assert atomsync("push", source, place / "dst", user=NOBODY).returncode == 0
+    (place / "dst/.atomsync/making").touch()
+    place.chmod(0o311)
+    done = atomsync("push", source, place / "dst", user=NOBODY)
+    assert done.returncode == 0, done.stderr
+    assert not (place / "dst/.atomsync/making").exists()
+
+
 # -- others come, too
 
 
