@@ -228,7 +228,8 @@ def test_what_somebody_gave_its_place_by_hand_stays_there(src: Path, place: Path
 def test_an_interrupt_in_the_very_rename_takes_nothing_away(
     src: Path, place: Path, strace: Callable[..., list[str]], assert_same_tree: Same
 ) -> None:
-    work = [sys.executable, "-c", f"import atomsync; atomsync.push({str(src)!r}, {str(place / 'dst')!r})"]
+    heard = "import atomsync, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    work = [sys.executable, "-c", f"{heard}atomsync.push({str(src)!r}, {str(place / 'dst')!r})"]
     log = place.parent / "log"
     subprocess.run([*strace("-e", "trace=renameat2", log=log), *work], check=True)
     calls = log.read_text().splitlines()
