@@ -26,7 +26,10 @@ class Case(NamedTuple):
 
 
 _WINDOW = (Limit("mixed window ÷ that of rsync -a --delay-updates", 0.15, wanted=0.05),)
-_IN_PLACE = (Limit("÷ rsync -a --inplace --no-whole-file", 0.3),)
+_IN_PLACE = (
+    Limit("÷ rsync -a --inplace --no-whole-file", 0.3),
+    Limit("source there, too: ÷ rsync -a --inplace --no-whole-file", 0.3),
+)
 
 CASES = {
     "first": Case(

@@ -48,28 +48,30 @@ def inplace(filesystem: str, bench: Bench, result: Result) -> None:
             f"One file of {size / mounts.GIB:.3g} GiB in memory, another MiB of it changed in place before"
             f" each round. Each command has a destination of its own on {filesystem} on a loop device over a"
             f" sparse image on {below}, written out and not in its page cache. atomsync keeps the version it"
-            " replaces; rsync writes over it. Then the file lies on that filesystem, and its first push goes"
-            " to another directory there. “Newly allocated” is what the filesystem holds more after the push"
-            " (`df`), history included."
+            " replaces; rsync writes over it. Then the file lies on that filesystem, too, is changed there,"
+            " and not in the page cache either; and its first push goes to another directory there. “Newly"
+            " allocated” is what the filesystem holds more after the push (`df`), history included."
         )
         peers = (tools.rsync(source, disk / "rsync", "--inplace", "--no-whole-file"),)
         contenders = tools.present(tools.atomsync(source, own), peers, result.notes)
         fill(contenders)
         held = _Held(disk)
         check = checked(source, own, result.notes)
-        change = changing(OURS, partial(_change, source / FILE))
 
-        def before(number: int, contender: Contender) -> None:
-            change(number, contender)
-            held.before(contender.makes[0] / FILE)
+        def turns(file: Path, where: str) -> dict[str, list[Run]]:
+            change = changing(OURS, partial(_change, file))
 
-        def after(number: int, contender: Contender, finished: Run) -> None:
-            held.after(number, contender.name)
-            check(number, contender, finished)
+            def before(number: int, contender: Contender) -> None:
+                change(number, contender)
+                held.before(contender.makes[0] / FILE, *([file] if where else []))
 
-        result.book(
-            f"1 MiB in place, {filesystem}", alternate(contenders, bench.rounds, before=before, after=after)
-        )
+            def after(number: int, contender: Contender, finished: Run) -> None:
+                held.after(number, contender.name + where)
+                check(number, contender, finished)
+
+            return alternate(contenders, bench.rounds, before=before, after=after)
+
+        result.book(f"1 MiB in place, {filesystem}", turns(source / FILE, ""))
         kept = sum(path.stat().st_size == size for path in (own / trees.CONTROL).rglob("*"))
         if not kept:
             raise BenchError("atomsync's history has no earlier version of the file")
@@ -77,6 +79,14 @@ def inplace(filesystem: str, bench: Bench, result: Result) -> None:
 
         inside.mkdir()
         quietly("cp", "-a", "--reflink=always", str(own / FILE), str(inside / FILE))
+        near = disk / "near"
+        peers = (tools.rsync(inside, disk / "rsync-near", "--inplace", "--no-whole-file"),)
+        contenders = tools.present(tools.atomsync(inside, near), peers, [])
+        fill(contenders)
+        check = checked(inside, near, result.notes)
+        runs = turns(inside / FILE, f", within {filesystem}")
+        result.book(f"1 MiB in place, within {filesystem}", runs, key="source there, too")
+
         peers = (tools.rsync(inside, disk / "copy"),)
         contenders = tools.present(tools.atomsync(inside, disk / "clone"), peers, [])
 
@@ -85,7 +95,7 @@ def inplace(filesystem: str, bench: Bench, result: Result) -> None:
             held.before(inside / FILE)
 
         def after_first(number: int, contender: Contender, finished: Run) -> None:
-            held.after(number, f"{contender.name}, within {filesystem}")
+            held.after(number, f"{contender.name}, first push within {filesystem}")
 
         runs = alternate(contenders, bench.rounds, before=before_first, after=after_first)
         result.book(f"first push within {filesystem}", runs, key="within")
@@ -99,11 +109,12 @@ class _Held:
         self._disk, self._held = disk, 0
         self._grown: dict[str, list[float]] = {}
 
-    def before(self, file: Path) -> None:
-        """Write everything out, and take ``file`` from the page cache, as it would be a day later."""
+    def before(self, *files: Path) -> None:
+        """Write everything out, and take ``files`` from the page cache, as it would be a day later."""
         self._held = mounts.used(self._disk)
-        with file.open("rb") as stream:
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        for file in files:
+            with file.open("rb") as stream:
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def after(self, number: int, name: str) -> None:
         if number != WARM_UP:
