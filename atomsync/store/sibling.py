@@ -157,19 +157,19 @@ def open_sibling(disk: Disk, place: str, until: float, *, make: bool) -> Opened:
             assert control is not None
             if not sibling.is_still(control.root):
                 continue
+            if not control.root_locked:
+                break  # directories cannot be locked, as on NFS: nobody could tell whether its maker lives
             discard_abandoned(control)
             if not sibling.is_ours() or (control.names(PENDING) and not control.has(MAKING)):
                 break  # it is somebody's own, or somebody is about to make it so
             fresh = control.made_ns is not None and disk.names(control.root) == [CONTROL_NAME]
-            # Where directories cannot be locked, as on NFS, nobody could tell whether its maker lives.
-            able = make and control.root_locked
-            if able and fresh and not os.path.lexists(place):
+            if make and fresh and not os.path.lexists(place):
                 disk.close(disk.create(control.fd, MAKING))
                 keep = True
                 return Opened(sibling, control, removed)
             sibling.remove(control)
             removed = removed or not fresh
-            if not able:
+            if not make:
                 break
         except FileNotFoundError:
             continue  # its maker has put it in its place, or taken it away

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import shutil
@@ -16,6 +17,7 @@ import pytest
 
 from atomsync import UnitOfWork, open_store, push
 from atomsync.errors import CheckFailed, Drift, StoreLocked
+from atomsync.fs.posix import PosixDisk
 from atomsync.store.progress import Progress
 from atomsync.store.recovery import DISCARDED
 from tests.conftest import NOBODY, Cli
@@ -256,6 +258,33 @@ def test_where_nothing_can_be_renamed_it_is_made_in_its_place(
         assert os.listdir(place) == ["dst"]
     finally:
         subprocess.run(["chattr", "-a", place], check=True)
+
+
+def test_where_directories_cannot_be_locked_it_is_made_in_its_place_and_nothing_of_others_goes(
+    src: Path, place: Path, monkeypatch: pytest.MonkeyPatch, assert_same_tree: Same
+) -> None:
+    """As on NFS: nobody could tell whether the maker of what is found there lives."""
+    theirs = left_over(place, "other")
+    before = judge.look(theirs)
+    with UnitOfWork(open_store(place / ".third.atomsync-new")) as unit:
+        unit.write("f", b"1")
+        unit.flush()
+        real = PosixDisk.try_lock
+
+        def try_lock(self: PosixDisk, fd: int) -> bool:
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+            return real(self, fd)
+
+        monkeypatch.setattr(PosixDisk, "try_lock", try_lock)
+        for name in ("dst", "other", "third"):
+            push(src, place / name)
+            assert_same_tree(src, place / name)
+        monkeypatch.undo()
+        unit.commit()
+    assert judge.look(theirs) == before
+    assert (place / ".third.atomsync-new/f").read_bytes() == b"1"
+    assert not (place / ".dst.atomsync-new").exists()
 
 
 # -- it has its place, but perhaps not for good
